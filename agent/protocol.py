@@ -1,0 +1,238 @@
+"""The agent's API: what the operator and the agent say to each other (HTTPS, JSON, camelCase).
+
+    PUT    /v1/operations/{id}  OperationRequest   -> Operation       201 started, 200 known, 409 another spec
+    GET    /v1/operations/{id}?since=REV&wait=SEC  -> Operation       long poll: answers when revision > since
+    DELETE /v1/operations/{id}                     -> Operation       cancels; 404 unknown
+    GET    /v1/node                                -> Node
+    GET    /v1/catalog/backups?backupType=&target=&... -> [ClusterRecord] ; /v1/catalog/backups/{tag}
+
+An operation's id is chosen by the operator and names the work for ever: the same id is the same work. A backup of one
+node is three operations, so that every node's snapshot stands before the first byte is sent:
+``snapshot`` on all nodes, ``backup`` on all nodes, ``commit`` on one; ``clear-snapshots`` undoes the first.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+TOKEN_HEADER = "X-Agent-Token"  # noqa: S105  the name of a header; the API server's proxy strips Authorization
+DEFAULT_PORT = 4567
+
+
+class Wire(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
+    """Base of everything on the wire."""
+
+
+class Kind(StrEnum):
+    """What an operation does; each has its spec below."""
+
+    PROBE = "probe"
+    SNAPSHOT = "snapshot"
+    BACKUP = "backup"
+    COMMIT = "commit"
+    CLEAR_SNAPSHOTS = "clear-snapshots"
+    RESTORE = "restore"
+
+
+class State(StrEnum):
+    """Succeeded, Failed and Cancelled are final."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+class Endpoint(Wire):
+    """Where an S3-compatible (or emulated) store answers; None fields mean the SDK's own default chain."""
+
+    url: str | None = None
+    region: str | None = None
+    path_style: bool | None = None
+    insecure_skip_verify: bool = False
+
+
+class Location(Wire):
+    """A user's target: a bucket, a bucket and prefix, or a URI."""
+
+    backup_type: str
+    target: str
+    endpoint: Endpoint | None = None
+
+
+class ProbeSpec(Wire):
+    """Proves credentials, bucket and write permission, and that ``tag`` is free or ours, before anything is touched."""
+
+    location: Location
+    cluster: str
+    datacenter: str
+    tag: str
+    backup_id: str  # the CassandraBackup's UID
+
+
+class SnapshotSpec(Wire):
+    """Hard links of every table under ``tag``, taken by Cassandra."""
+
+    tag: str
+
+
+class BackupSpec(Wire):
+    """Uploads the snapshot ``tag`` and commits the node's manifest; clears the snapshot on every way out."""
+
+    location: Location
+    cluster: str
+    datacenter: str
+    rack: str
+    node: str  # the pod's name: identity is the path
+    tag: str
+    backup_id: str
+    epoch: str  # short, sortable, the same for every retry of one backup
+    full: bool = False  # True: send everything again
+    concurrent_transfers: int = 4
+    bandwidth: int = 0  # bytes a second, 0 is unlimited
+
+
+class NodeDigest(Wire):
+    """One node's commit point, as its backup operation returned it in ``Operation.result``."""
+
+    node: str
+    rack: str
+    host_id: str
+    digest: str  # sha256, hex, of the manifest object's bytes
+    tokens: int
+    files: int
+    bytes: int
+
+
+class CommitSpec(Wire):
+    """Writes the cluster record last: with it the backup exists, without it there is none."""
+
+    location: Location
+    cluster: str
+    datacenter: str
+    tag: str
+    backup_id: str
+    nodes: list[NodeDigest]
+
+
+class ClearSpec(Wire):
+    """Clears the snapshot ``tag``; one that is not there is cleared."""
+
+    tag: str
+
+
+class RestorePlan(Wire):
+    """What one pod's init container does, read from ``<plan dir>/<pod>.json``. Also the spec of a ``restore``."""
+
+    restore_id: str  # the CassandraRestore's UID; the marker on the volume carries it
+    location: Location
+    cluster: str  # of the source
+    datacenter: str
+    node: str
+    tag: str
+    digest: str  # of the node's manifest, from the cluster record
+    include_auth: bool = True
+    concurrent_transfers: int = 4
+    bandwidth: int = 0
+
+
+class Progress(Wire, omit_defaults=False):
+    """Counts of the running phase. ``bytes_done`` counts sent (or fetched) and reused bytes alike."""
+
+    files: int = 0
+    files_done: int = 0
+    bytes: int = 0
+    bytes_done: int = 0
+    bytes_reused: int = 0
+    rate: float = 0.0  # bytes a second, of the last seconds
+
+
+class Failure(Wire):
+    """Why an operation failed: a stable CamelCase reason, and one sentence that says what to do."""
+
+    reason: str
+    message: str
+    retryable: bool = False
+
+
+class OperationRequest(Wire):
+    kind: Kind
+    spec: dict[str, Any]
+
+
+class Operation(Wire):
+    """An operation as it stands. ``revision`` grows with every change worth a look, at most once a second in a phase."""
+
+    id: str
+    kind: Kind
+    state: State
+    revision: int
+    session: str  # of the agent's process: another session means a restarted agent
+    phase: str = ""
+    attempts: int = 1
+    progress: Progress = msgspec.field(default_factory=Progress)
+    error: Failure | None = None
+    result: dict[str, Any] = msgspec.field(default_factory=dict)
+    started_at: str = ""  # RFC 3339, UTC
+    finished_at: str = ""
+    last_progress_at: str = ""
+
+
+class DataDirectory(Wire):
+    path: str
+    free: int
+    total: int
+
+
+class Node(Wire):
+    """``GET /v1/node``. Cassandra's own words; empty where Cassandra does not answer."""
+
+    session: str
+    agent_version: str
+    pod: str = ""
+    host_id: str = ""
+    state: str = ""  # StorageService.OperationMode: NORMAL, JOINING, ... or DOWN where Jolokia does not answer
+    cassandra_version: str = ""
+    schema_version: str = ""
+    cluster: str = ""
+    tokens: list[str] = []
+    live: list[str] = []
+    unreachable: list[str] = []
+    joining: list[str] = []
+    schema_versions: dict[str, list[str]] = {}  # schema version -> addresses, as this node sees its peers
+    data_directories: list[DataDirectory] = []
+
+
+class RecordedNode(Wire):
+    """A node in the cluster record."""
+
+    node: str
+    rack: str
+    host_id: str
+    digest: str
+    tokens: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
+class ClusterRecord(Wire):
+    """``_backups/<tag>/cluster.json``: written last, once, and only with every node's digest in it."""
+
+    format: int
+    tag: str
+    backup_id: str
+    cluster: str
+    datacenter: str
+    nodes: list[RecordedNode]
+    cassandra_version: str = ""
+    schema_version: str = ""
+    partitioner: str = ""
+    created_at: str = ""

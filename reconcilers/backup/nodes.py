@@ -1,0 +1,283 @@
+"""What the nodes of a backup are made to do: probe, snapshot, backup and commit, and on the way out clear.
+
+Each method looks at every node it concerns, takes over what the agents say, and answers whether all of it is done.
+A failure that is final aborts the run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent.protocol import (
+    BackupSpec,
+    ClearSpec,
+    CommitSpec,
+    Kind,
+    Location,
+    NodeDigest,
+    ProbeSpec,
+    SnapshotSpec,
+)
+from controller.clock import rfc3339
+from controller.conditions import is_true
+from controller.resource import Key
+from reconcilers import locations, pods
+from reconcilers.api.quantity import parse
+from reconcilers.backup import policy
+from reconcilers.backup import status as said
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from controller.clock import Clock
+    from controller.objects import RawObject
+    from controller.store import Store
+    from reconcilers.api.backup_status import BackupDatacenter, BackupNode
+    from reconcilers.backup.run import Run
+    from reconcilers.operations import Operations, View
+
+_SILENT = 30.0  # seconds without an answer after which a node no longer holds up an ending backup
+
+
+class Nodes:
+    def __init__(
+        self, *, operations: Operations, pod_store: Store[RawObject], wake: Callable[[Key], None], clock: Clock
+    ) -> None:
+        self._operations = operations
+        self._pods = pod_store
+        self._wake = wake
+        self._clock = clock
+
+    def forget(self, key: Key) -> None:
+        self._operations.forget(key)
+
+    def probed(self, run: Run) -> bool:
+        """Each datacenter's credentials, bucket and tag are good, before any node is touched."""
+        if is_true(run.status.conditions, "StorageReachable"):
+            return True
+        views = []
+        for datacenter in run.status.datacenters:
+            node = next(n for n in run.status.nodes if n.datacenter == datacenter.name)
+            spec = ProbeSpec(
+                location=_location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
+                tag=run.status.snapshot_tag, backup_id=run.uid,
+            )  # fmt: skip
+            view = self._want(run, node, f"{run.uid}.probe", Kind.PROBE, spec)
+            views.append(view)
+            if self._settled(run, node, view) is False:
+                run.say("StorageReachable", "False", run.status.reason, run.status.message)
+                return False
+        if all(view is not None and view.done for view in views):
+            run.say("StorageReachable", "True", "Probed", f"{run.status.location} can be written")
+            return True
+        return False
+
+    def snapshotted(self, run: Run) -> bool:
+        return self._all(
+            run,
+            run.status.nodes,
+            Kind.SNAPSHOT,
+            lambda _: SnapshotSpec(tag=run.status.snapshot_tag),
+            working=said.SNAPSHOTTING,
+            finished=said.SNAPSHOTTED,
+        )
+
+    def uploaded(self, run: Run) -> bool:
+        """At most ``parallelism`` nodes at a time; who began goes on first."""
+        open_nodes = [n for n in run.status.nodes if n.phase != said.COMPLETED]
+        open_nodes.sort(key=lambda n: n.phase == said.SNAPSHOTTED)
+        limit = run.spec.parallelism or len(open_nodes)
+        if all(n.phase == said.SNAPSHOTTED for n in run.status.nodes):
+            run.event("UploadStarted", f"{min(limit, len(open_nodes))} nodes upload to {run.status.location}")
+        datacenters = {d.name: d for d in run.status.datacenters}
+        done = self._all(
+            run,
+            open_nodes[:limit],
+            Kind.BACKUP,
+            lambda node: _backup_spec(run, node, datacenters[node.datacenter]),
+            working=said.UPLOADING,
+            finished=said.COMPLETED,
+        )
+        return done and len(open_nodes) <= limit
+
+    def committed(self, run: Run) -> bool:
+        """The cluster records are in the bucket, written by one agent of each datacenter."""
+        done = True
+        for datacenter in run.status.datacenters:
+            nodes = [n for n in run.status.nodes if n.datacenter == datacenter.name]
+            spec = CommitSpec(
+                location=_location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
+                tag=run.status.snapshot_tag, backup_id=run.uid, nodes=[_digest(n) for n in nodes],
+            )  # fmt: skip
+            writer = next((n for n in nodes if self._address(run, n) is not None), nodes[0])
+            view = self._want(run, writer, f"{run.uid}.commit", Kind.COMMIT, spec)
+            settled = self._settled(run, writer, view)
+            if settled is False:
+                return False
+            done = done and settled is True
+            if settled and view is not None and view.operation is not None:
+                result = view.operation.result
+                run.status.cassandra_version = str(result.get("cassandraVersion", "")) or run.status.cassandra_version
+                run.status.schema_version = str(result.get("schemaVersion", "")) or run.status.schema_version
+        return done
+
+    def cleared(self, run: Run) -> bool:
+        """Nothing of this backup runs any more and no node keeps its snapshot. A silent node does not hold up the end:
+        its agent sweeps what no operation of its own claims when it starts.
+        """
+        return all([self._node_cleared(run, node) for node in run.status.nodes])
+
+    def _node_cleared(self, run: Run, node: BackupNode) -> bool:
+        address = self._address(run, node)
+        if address is None:
+            return True
+        if node.phase in (said.SNAPSHOTTING, said.UPLOADING):
+            kind = Kind.SNAPSHOT if node.phase == said.SNAPSHOTTING else Kind.BACKUP
+            view = self._operations.cancel(run.key, self._wake, address, _operation_id(run, node, kind), kind)
+            if not view.done:
+                return self._silent(view)
+            node.phase = said.CANCELLED
+        spec = ClearSpec(tag=run.status.snapshot_tag)
+        view = self._operations.want(
+            run.key, self._wake, address, f"{run.uid}.clear", Kind.CLEAR_SNAPSHOTS, spec
+        )
+        return view.done or self._silent(view)
+
+    def _silent(self, view: View) -> bool:
+        return view.silent_since is not None and self._clock.monotonic() - view.silent_since > _SILENT
+
+    def _all(
+        self,
+        run: Run,
+        nodes: list[BackupNode],
+        kind: Kind,
+        spec: Callable[[BackupNode], msgspec.Struct],
+        *,
+        working: str,
+        finished: str,
+    ) -> bool:
+        for node in nodes:
+            if node.phase in (finished, said.FAILED):
+                continue
+            if node.phase != working:
+                self._start(run, node, working)
+            elif node.reason and not self._retry_due(run, node):
+                continue
+            view = self._want(run, node, _operation_id(run, node, kind), kind, spec(node))
+            self._take(run, node, view, finished)
+        failed = [n for n in nodes if n.phase == said.FAILED]
+        if failed and not run.aborting:
+            run.abort(failed[0].reason, said.failed_nodes(run.status.nodes))
+        return all(n.phase == finished for n in nodes)
+
+    @staticmethod
+    def _start(run: Run, node: BackupNode, phase: str) -> None:
+        node.phase = phase
+        node.attempts = 1
+        node.start_time = node.start_time or rfc3339(run.now)
+        node.last_progress_time = rfc3339(run.now)
+
+    @staticmethod
+    def _retry_due(run: Run, node: BackupNode) -> bool:
+        """A node that failed and may try again carries its reason until it does."""
+        last = said.moment(node.last_progress_time)
+        if last is not None and (run.now - last).total_seconds() < policy.retry_delay(node.attempts):
+            return False
+        node.attempts += 1
+        node.reason = node.message = ""
+        node.last_progress_time = rfc3339(run.now)
+        return True
+
+    def _take(self, run: Run, node: BackupNode, view: View | None, finished: str) -> None:
+        said.observe(node, view.operation if view else None, run.now)
+        verdict = policy.judge(view, attempts=node.attempts, retries=run.spec.retries) if view else policy.Running()
+        match verdict:
+            case policy.Succeeded():
+                node.phase = finished
+                if finished == said.COMPLETED and view is not None and view.operation is not None:
+                    _record(run, node, view.operation.result)
+            case policy.TryAgain(reason, message):
+                node.reason, node.message = reason, message
+                node.last_progress_time = rfc3339(run.now)
+                run.event("NodeRetry", f"{node.pod}: {message}", "Warning")
+            case policy.GiveUp(reason, message):
+                _fail(run, node, reason, message)
+            case policy.Running():
+                limit = run.spec.node_progress_deadline_seconds
+                if policy.overdue(said.moment(node.last_progress_time), limit, run.now):
+                    silence = f": {view.silence}" if view is not None and view.silence else ""
+                    _fail(run, node, "NoProgress", f"no progress for {limit} s{silence}")
+
+    def _settled(self, run: Run, node: BackupNode, view: View | None) -> bool | None:
+        """Of a step that is no node's own: True done, None still at it, False failed and the run is aborting."""
+        verdict = policy.judge(view, attempts=1, retries=0) if view else policy.Running()
+        match verdict:
+            case policy.Succeeded():
+                return True
+            case policy.GiveUp(reason, message):
+                run.abort(reason, f"{node.pod}: {message}")
+                return False
+        since = said.moment(max(node.last_progress_time, run.status.start_time))
+        if policy.overdue(since, run.spec.node_progress_deadline_seconds, run.now):
+            run.abort("AgentUnreachable", f"{node.pod}: {view.silence if view and view.silence else 'no answer'}")
+            return False
+        return None
+
+    def _want(self, run: Run, node: BackupNode, operation_id: str, kind: Kind, spec: msgspec.Struct) -> View | None:
+        address = self._address(run, node)
+        if address is None:
+            return None
+        node.uid = address.uid
+        return self._operations.want(run.key, self._wake, address, operation_id, kind, spec)
+
+    def _address(self, run: Run, node: BackupNode) -> pods.Address | None:
+        return pods.address(self._pods.get(Key(run.key.namespace, node.pod)))
+
+
+def _operation_id(run: Run, node: BackupNode, kind: Kind) -> str:
+    return f"{run.uid}.{kind}.{node.attempts}"
+
+
+def _location(run: Run) -> Location:
+    storage = run.status.storage
+    assert storage is not None, "the selection freezes the storage"
+    return locations.to_agent(storage.backup_type, storage.target, storage.endpoint)
+
+
+def _backup_spec(run: Run, node: BackupNode, datacenter: BackupDatacenter) -> BackupSpec:
+    return BackupSpec(
+        location=_location(run),
+        cluster=datacenter.cluster_name,
+        datacenter=datacenter.datacenter_name,
+        rack=node.rack,
+        node=node.pod,
+        tag=run.status.snapshot_tag,
+        backup_id=run.uid,
+        epoch=policy.epoch(run.created, run.uid),
+        full=run.spec.type == "Full",
+        concurrent_transfers=run.spec.concurrent_transfers,
+        bandwidth=parse(run.spec.bandwidth) if run.spec.bandwidth is not None else 0,
+    )
+
+
+def _record(run: Run, node: BackupNode, result: dict[str, object]) -> None:
+    digest = msgspec.convert(result, NodeDigest)
+    node.host_id, node.digest, node.tokens = digest.host_id, digest.digest, digest.tokens
+    node.files, node.bytes_total = digest.files, digest.bytes
+    node.bytes_done, node.progress = digest.bytes, "100%"
+    node.completion_time = rfc3339(run.now)
+
+
+def _digest(node: BackupNode) -> NodeDigest:
+    return NodeDigest(
+        node=node.pod, rack=node.rack, host_id=node.host_id, digest=node.digest, tokens=node.tokens, files=node.files,
+        bytes=node.bytes_total,
+    )  # fmt: skip
+
+
+def _fail(run: Run, node: BackupNode, reason: str, message: str) -> None:
+    node.phase, node.reason, node.message = said.FAILED, reason, message
+    node.completion_time = rfc3339(run.now)
+    run.event("NodeBackupFailed", f"{node.pod}: {message}", "Warning")

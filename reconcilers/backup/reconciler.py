@@ -1,0 +1,256 @@
+"""Drives a CassandraBackup: Pending → Queued → Snapshotting → Uploading → Finalizing → an end that is never left.
+
+The truth is in the status, in the agents' journals and in the bucket. Each step looks at those and either says what to
+wait for, or lets the next step run; so it does not matter how often it runs, or which operator runs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from controller import finalizer
+from controller.reconcile import Done, RequeueAfter
+from controller.resource import Key
+from reconcilers import labels
+from reconcilers.api.backup import BACKUPS
+from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
+from reconcilers.api.unsupported import unsupported
+from reconcilers.backup import lock
+from reconcilers.backup import status as said
+from reconcilers.backup.nodes import Nodes
+from reconcilers.backup.policy import overdue
+from reconcilers.backup.run import Run
+from reconcilers.backup.select import Selector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from controller.client import Client
+    from controller.clock import Clock
+    from controller.reconcile import Outcome
+    from controller.recorder import Recorder
+    from controller.store import Store
+    from reconcilers.api.backup import CassandraBackup
+    from reconcilers.api.restore import CassandraRestore
+
+_SLOT = 5.0  # seconds between two writes of nothing but counters
+_LOOK_AGAIN = 10.0  # deadlines are looked at this often; nothing is written unless something changed
+
+
+class BackupReconciler:
+    """The only writer of a CassandraBackup's status."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        backups: Store[CassandraBackup],
+        restores: Store[CassandraRestore],
+        selector: Selector,
+        nodes: Nodes,
+        recorder: Recorder,
+        clock: Clock,
+        session: str,
+    ) -> None:
+        self._client = client
+        self._backups = backups
+        self._restores = restores
+        self._selector = selector
+        self._nodes = nodes
+        self._recorder = recorder
+        self._clock = clock
+        self._session = session
+        self._written: dict[Key, float] = {}
+
+    async def reconcile(self, key: Key) -> Outcome:
+        backup = self._backups.get(key)
+        if backup is None:
+            self._forget(key)
+            return Done()
+        run = Run(backup, self._clock.now())
+        if run.ended or (backup.metadata.deletion_timestamp and not run.status.nodes):
+            return await self._settle(run)
+        if backup.metadata.deletion_timestamp and not run.aborting:
+            run.abort("Deleted", "the object was deleted while the backup ran")
+        outcome = await self._advance(run)
+        return await self._save(run, outcome)
+
+    async def _advance(self, run: Run) -> Outcome:
+        steps: tuple[Callable[[Run], object], ...] = (
+            self._accept, self._stop, self._select, self._enqueue, self._probe, self._snapshot, self._upload, self._commit,
+        )  # fmt: skip
+        for step in steps:
+            answer = step(run)
+            outcome = await answer if hasattr(answer, "__await__") else answer
+            if isinstance(outcome, (Done, RequeueAfter)):
+                return outcome
+        return Done()
+
+    def _accept(self, run: Run) -> Outcome | None:
+        refusals = unsupported(run.spec)
+        if refusals and not run.status.nodes:
+            message = "; ".join(refusals)
+            run.say("Accepted", "False", "FieldNotSupported", message)
+            run.end(BackupPhase.FAILED_VALIDATION, "FieldNotSupported", message)
+            return Done()
+        return None
+
+    def _stop(self, run: Run) -> Outcome | None:
+        """Cancelled, too late, or already on the way out."""
+        status, spec = run.status, run.spec
+        started = bool(status.start_time)
+        if not run.aborting:
+            if spec.cancel:
+                run.abort("Cancelled", "cancelled by spec.cancel")
+            elif started and overdue(said.moment(status.start_time), spec.active_deadline_seconds, run.now):
+                run.abort(
+                    "DeadlineExceeded", f"the backup did not end within {spec.active_deadline_seconds} s: {_where(run)}"
+                )
+            elif not started and overdue(run.created, spec.starting_deadline_seconds, run.now):
+                run.abort(
+                    "DeadlineExceeded",
+                    f"the backup did not start within {spec.starting_deadline_seconds} s: {status.message or 'it was queued'}",
+                )
+        if not run.aborting:
+            return None
+        if started and not self._nodes.cleared(run):
+            return RequeueAfter(_LOOK_AGAIN, "clearing snapshots")
+        ended_on_purpose = status.reason in ("Cancelled", "Deleted")
+        run.end(BackupPhase.CANCELLED if ended_on_purpose else BackupPhase.FAILED, status.reason, status.message)
+        return Done()
+
+    async def _select(self, run: Run) -> Outcome | None:
+        if run.status.nodes:
+            return None
+        if labels.BACKUP_FINALIZER not in run.backup.metadata.finalizers:
+            await finalizer.add(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
+            return Done()  # the change of the object wakes this key
+        if not await self._selector.select(run):
+            return Done() if run.ended else RequeueAfter(_LOOK_AGAIN, run.status.reason)
+        run.status.phase = BackupPhase.QUEUED
+        return Done()  # nothing may start before the selection is written
+
+    async def _enqueue(self, run: Run) -> Outcome | None:
+        """One run a datacenter: wait for restores and for backups that are ahead."""
+        if run.status.phase != BackupPhase.QUEUED:
+            return None
+        for name in sorted(d.name for d in run.status.datacenters):
+            datacenter = Key(run.key.namespace, name)
+            blocking = self._restoring(datacenter)
+            if not blocking:
+                holder = await lock.acquire(self._client, datacenter, run.uid, alive=self._alive)
+                blocking = "" if holder == run.uid else self._name_of(holder)
+            if blocking:
+                run.status.queue_position = 1 + self._ahead(run)
+                run.hold("Queued", f"{blocking} is at work on {name}")
+                return RequeueAfter(_SLOT, "queued")
+        run.status.phase = BackupPhase.SNAPSHOTTING
+        run.status.start_time = said.rfc3339(run.now)
+        run.status.queue_position = 0
+        run.status.reason = run.status.message = ""
+        run.say("Running", "True", "Started", "the backup has left the queue")
+        return None
+
+    def _probe(self, run: Run) -> Outcome | None:
+        return self._going(run, finished=self._nodes.probed(run))
+
+    def _snapshot(self, run: Run) -> Outcome | None:
+        if run.status.phase != BackupPhase.SNAPSHOTTING:
+            return None
+        if (outcome := self._going(run, finished=self._nodes.snapshotted(run))) is not None:
+            return outcome
+        run.status.phase = BackupPhase.UPLOADING
+        run.status.snapshot_time = said.rfc3339(run.now)
+        run.event("SnapshotTaken", f"snapshots stand on all {len(run.status.nodes)} nodes")
+        return None
+
+    def _upload(self, run: Run) -> Outcome | None:
+        if run.status.phase != BackupPhase.UPLOADING:
+            return None
+        if (outcome := self._going(run, finished=self._nodes.uploaded(run))) is not None:
+            return outcome
+        run.status.phase = BackupPhase.FINALIZING
+        return None
+
+    def _commit(self, run: Run) -> Outcome | None:
+        """Completed means: every node's manifest is in the bucket, and the cluster record that names them."""
+        if (outcome := self._going(run, finished=self._nodes.committed(run))) is not None:
+            return outcome
+        said.summarize(run.status)
+        nodes, size = len(run.status.nodes), run.status.size
+        if run.spec.verify != "None":
+            run.say("Verified", "True", "SizesCompared", "before each commit every object was there with its size")
+        run.end(BackupPhase.COMPLETED, "Completed", f"{nodes} nodes, {size}, in {run.status.location}")
+        return Done()
+
+    def _going(self, run: Run, *, finished: bool) -> Outcome | None:
+        """After a step of the nodes: the next one, or an end, or a wait."""
+        if run.aborting:
+            return self._stop(run)
+        return None if finished else RequeueAfter(_LOOK_AGAIN, run.status.phase)
+
+    async def _settle(self, run: Run) -> Outcome:
+        """Ended, or never begun: hold nothing any more. The finalizer goes last, so its absence says all is done."""
+        self._forget(run.key)
+        if labels.BACKUP_FINALIZER in run.backup.metadata.finalizers:
+            for datacenter in run.status.datacenters:
+                await lock.release(self._client, Key(run.key.namespace, datacenter.name), run.uid)
+            await finalizer.remove(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
+        return Done()
+
+    async def _save(self, run: Run, outcome: Outcome) -> Outcome:
+        said.summarize(run.status)
+        old, new = run.backup.status, run.status
+        if new == old:
+            return outcome
+        if said.significant(new) == said.significant(old):
+            wait = self._written.get(run.key, -_SLOT) + _SLOT - self._clock.monotonic()
+            if wait > 0:
+                return RequeueAfter(wait, "the next slot for progress")
+        new.operator_session = self._session
+        meta = run.backup.metadata
+        await self._client.patch_status(
+            BACKUPS, run.key, msgspec.to_builtins(new), uid=meta.uid, resource_version=meta.resource_version
+        )
+        self._written[run.key] = self._clock.monotonic()
+        for type_, reason, message in run.events:
+            self._recorder.event(BACKUPS, run.backup, type_, reason, message)
+        return outcome
+
+    def _forget(self, key: Key) -> None:
+        self._nodes.forget(key)
+        self._written.pop(key, None)
+
+    def _alive(self, uid: str) -> bool:
+        return any(b.metadata.uid == uid and b.status.phase not in FINAL_PHASES for b in self._backups.all())
+
+    def _name_of(self, uid: str) -> str:
+        name = next((b.metadata.name for b in self._backups.all() if b.metadata.uid == uid), "another backup")
+        return f"backup {name}"
+
+    def _restoring(self, datacenter: Key) -> str:
+        for restore in self._restores.all():
+            meta = restore.metadata
+            if meta.namespace == datacenter.namespace and restore.spec.datacenter == datacenter.name and not restore.ended:
+                return f"restore {meta.name}"
+        return ""
+
+    def _ahead(self, run: Run) -> int:
+        """Queued backups that are older and want one of the same datacenters."""
+        mine = {d.name for d in run.status.datacenters}
+        return sum(
+            1
+            for other in self._backups.all()
+            if other.status.phase == BackupPhase.QUEUED
+            and other.metadata.namespace == run.key.namespace
+            and (other.metadata.creation_timestamp, other.metadata.uid)
+            < (run.backup.metadata.creation_timestamp, run.uid)
+            and mine & {d.name for d in other.status.datacenters}
+        )
+
+
+def _where(run: Run) -> str:
+    unfinished = [n.pod for n in run.status.nodes if n.phase != said.COMPLETED]
+    return f"{run.status.phase}, waiting for {', '.join(unfinished[:3])}{' and others' if len(unfinished) > 3 else ''}"

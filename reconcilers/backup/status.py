@@ -1,0 +1,127 @@
+"""What is said of a backup: pure functions from nodes and operations to the status."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from controller.clock import parse_rfc3339, rfc3339
+from controller.conditions import Condition, set_condition
+from reconcilers.api.backup_status import BackupNode, BackupPhase, BackupStatus, BackupTotals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.protocol import Operation
+    from controller.conditions import Truth
+
+ABORTING = "Aborting"  # reason of the condition Running: what is half done is being undone, then the backup ends
+
+# The node phases; a node goes down this list, and at any place to Failed or Cancelled.
+PENDING, SNAPSHOTTING, SNAPSHOTTED, UPLOADING, COMPLETED = (
+    "Pending", "Snapshotting", "Snapshotted", "Uploading", "Completed",
+)  # fmt: skip
+FAILED, CANCELLED = "Failed", "Cancelled"
+
+
+def condition(
+    status: BackupStatus, type_: str, truth: Truth, reason: str, message: str, *, now: dt.datetime, generation: int
+) -> None:
+    new = Condition(type=type_, status=truth, reason=reason, message=message, observed_generation=generation)
+    status.conditions = set_condition(status.conditions, new, now)
+
+
+def observe(node: BackupNode, operation: Operation | None, now: dt.datetime) -> None:
+    """Take over what the agent says of its running operation."""
+    if operation is None:
+        return
+    node.operation_id = operation.id
+    node.agent_session = operation.session
+    if operation.last_progress_at:
+        node.last_progress_time = max(node.last_progress_time, operation.last_progress_at)
+    elif not node.last_progress_time:
+        node.last_progress_time = rfc3339(now)
+    progress = operation.progress
+    if progress.bytes or progress.files:
+        node.files, node.bytes_total = progress.files, progress.bytes
+        node.bytes_done, node.bytes_reused = progress.bytes_done, progress.bytes_reused
+        node.progress = f"{percent(node.bytes_done, node.bytes_total)}%"
+
+
+def summarize(status: BackupStatus) -> None:
+    """Totals, progress and the columns, from the nodes alone."""
+    nodes = status.nodes
+    done = [n for n in nodes if n.phase == COMPLETED]
+    total, sent = sum(n.bytes_total for n in nodes), sum(n.bytes_done for n in nodes)
+    reused = sum(n.bytes_reused for n in nodes)
+    status.totals = BackupTotals(
+        nodes=len(nodes),
+        completed=len(done),
+        failed=sum(1 for n in nodes if n.phase == FAILED),
+        files=sum(n.files for n in nodes),
+        bytes=total,
+        bytes_uploaded=max(0, sent - reused),
+        bytes_reused=reused,
+    )
+    status.nodes_completed = f"{len(done)}/{len(nodes)}" if nodes else ""
+    status.size = human(total) if total else ""
+    if status.phase == BackupPhase.COMPLETED:
+        status.progress_percent = 100
+    elif nodes:
+        known = all(n.bytes_total or n.phase == COMPLETED for n in nodes)
+        status.progress_percent = min(99, percent(sent, total)) if known and total else 0
+    status.progress = f"{status.progress_percent}%" if nodes else ""
+    for datacenter in status.datacenters:
+        datacenter.phase = status.phase
+
+
+def percent(done: int, total: int) -> int:
+    return min(100, done * 100 // total) if total > 0 else 0
+
+
+def human(size: int) -> str:
+    """1536 → 1.5KiB."""
+    value, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f}{unit}" if unit == "B" or value >= 100 else f"{value:.1f}{unit}"
+
+
+def duration(start: str, end: dt.datetime) -> str:
+    """3m20s, as Go prints it and kubectl users read it."""
+    if not start:
+        return ""
+    seconds = max(0, int((end - parse_rfc3339(start)).total_seconds()))
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    return "".join([f"{hours}h" if hours else "", f"{minutes}m" if hours or minutes else "", f"{seconds}s"])
+
+
+def moment(text: str) -> dt.datetime | None:
+    return parse_rfc3339(text) if text else None
+
+
+def significant(status: BackupStatus) -> bytes:
+    """What is worth a write at once: everything but the counters, which wait for the next slot."""
+    plain = msgspec.to_builtins(status)
+    for part in (plain, *plain.get("nodes", ()), plain.get("totals", {})):
+        for counter in _COUNTERS:
+            part.pop(counter, None)
+    return msgspec.json.encode(plain, order="deterministic")
+
+
+_COUNTERS = (
+    "progress", "progressPercent", "size", "files", "bytes", "bytesTotal", "bytesDone", "bytesUploaded", "bytesReused",
+    "lastProgressTime",
+)  # fmt: skip
+
+
+def failed_nodes(nodes: Iterable[BackupNode]) -> str:
+    """``pod: message`` of each failed node, the first few of many."""
+    failed = [f"{n.pod}: {n.message}" for n in nodes if n.phase == FAILED]
+    shown = "; ".join(failed[:3])
+    return f"{shown}; and {len(failed) - 3} more" if len(failed) > 3 else shown

@@ -1,0 +1,112 @@
+"""A short-lived pod that asks the bucket, where no agent of the datacenter is alive yet.
+
+It is the sidecar without a Cassandra: same image, environment and service account, so it has the datacenter's
+credentials and the operator never does. It carries none of the datacenter's labels, so no budget, service or backup
+takes it for a node.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from controller.builtin import PODS
+from controller.errors import AlreadyExists
+from controller.resource import Key
+from reconcilers import labels
+from reconcilers.agents import Address
+from reconcilers.api.common import API_VERSION
+from reconcilers.datacenter import pod as datacenter_pod
+from reconcilers.datacenter.layout import layout_of
+
+if TYPE_CHECKING:
+    from controller.client import Client
+    from controller.objects import RawObject
+    from controller.store import Store
+    from reconcilers.api.datacenter import CassandraDataCenter
+    from reconcilers.api.restore import CassandraRestore
+
+_LIFETIME = 900  # seconds; should nobody delete it, the kubelet ends it
+_VOLUMES = ("agent", "tmp-sidecar")
+
+
+def name_of(restore: str) -> str:
+    return f"{restore}-inspector"
+
+
+def build(restore: CassandraRestore, datacenter: CassandraDataCenter) -> dict[str, Any]:
+    """Pure: what is left of a node's pod without Cassandra."""
+    layout = layout_of(datacenter, cluster_name="-", datacenter_name="-")
+    whole = datacenter_pod.template(datacenter, layout, layout.racks[0])["spec"]
+    sidecar = next(c for c in whole["containers"] if c["name"] == labels.SIDECAR_CONTAINER)
+    env = [e for e in sidecar["env"] if "resourceFieldRef" not in e.get("valueFrom", {})]
+    mounts = [m for m in sidecar["volumeMounts"] if m["name"] in _VOLUMES]
+    kept = (
+        "serviceAccountName", "automountServiceAccountToken", "enableServiceLinks", "securityContext",
+        "imagePullSecrets", "tolerations", "priorityClassName",
+    )  # fmt: skip
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name_of(restore.metadata.name),
+            "namespace": restore.metadata.namespace,
+            "labels": {labels.INSPECTOR: restore.metadata.name},
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": restore.kind,
+                    "name": restore.metadata.name,
+                    "uid": restore.metadata.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {
+            **{key: whole[key] for key in kept if key in whole},
+            "restartPolicy": "OnFailure",
+            "activeDeadlineSeconds": _LIFETIME,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [
+                {
+                    **{key: value for key, value in sidecar.items() if key not in ("livenessProbe",)},
+                    "args": ["agent", "inspect"],
+                    "env": env,
+                    "volumeMounts": mounts,
+                    "readinessProbe": {**sidecar["readinessProbe"], "periodSeconds": 1},
+                }
+            ],
+            "volumes": [v for v in whole["volumes"] if v["name"] in _VOLUMES],
+        },
+    }
+
+
+class Inspectors:
+    """Starts, finds and ends the inspector of a restore."""
+
+    def __init__(self, *, client: Client, store: Store[RawObject]) -> None:
+        self._client = client
+        self._store = store
+
+    def find(self, restore: CassandraRestore) -> RawObject | None:
+        return self._store.get(Key(restore.metadata.namespace, name_of(restore.metadata.name)))
+
+    async def start(self, restore: CassandraRestore, datacenter: CassandraDataCenter) -> None:
+        try:
+            await self._client.create(PODS, build(restore, datacenter))
+        except AlreadyExists:
+            return  # ours from an earlier try: the store will show it
+
+    async def end(self, restore: CassandraRestore) -> None:
+        found = self.find(restore)
+        if found is not None and found.metadata.deletion_timestamp is None:
+            key = Key(found.metadata.namespace, found.metadata.name)
+            await self._client.delete(PODS, key, uid=found.metadata.uid)
+
+
+def address(inspector: RawObject, datacenter: CassandraDataCenter) -> Address | None:
+    ip = inspector.body.get("status", {}).get("podIP", "")
+    if not ip or inspector.metadata.deletion_timestamp is not None:
+        return None
+    meta = inspector.metadata
+    return Address(meta.namespace, meta.name, meta.uid, ip, datacenter.metadata.uid)

@@ -1,0 +1,243 @@
+"""Drives a CassandraRestore: Pending → Validating → Preparing → Downloading → Starting → Completed or Failed.
+
+Nothing is touched before the bucket's own record of the backup was read and fits. Then the plan is written, which lets
+the datacenter's reconciler make the pods; their init containers download, each node once, and what they report is shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from controller.clock import rfc3339
+from controller.desired import ensure
+from controller.reconcile import Done, RequeueAfter
+from controller.resource import Key
+from reconcilers import labels
+from reconcilers.agents import AgentRefused, AgentUnreachable
+from reconcilers.api.restore import RESTORES, NodeMapping, RestoreNode, RestoreNodeSource, RestorePhase, RestoreTotals
+from reconcilers.api.unsupported import unsupported
+from reconcilers.backup.policy import overdue
+from reconcilers.backup.status import moment
+from reconcilers.datacenter.layout import fill, racks_of
+from reconcilers.restore import inspector, plan, source
+from reconcilers.restore.mapping import TopologyMismatch, assign
+from reconcilers.restore.run import WAITING, Run
+
+if TYPE_CHECKING:
+    from agent.protocol import ClusterRecord
+    from controller.client import Client
+    from controller.clock import Clock
+    from controller.objects import RawObject
+    from controller.reconcile import Outcome
+    from controller.recorder import Recorder
+    from controller.store import Store
+    from reconcilers.agents import Agents
+    from reconcilers.api.backup import CassandraBackup
+    from reconcilers.api.datacenter import CassandraDataCenter
+    from reconcilers.api.restore import CassandraRestore
+    from reconcilers.restore.inspector import Inspectors
+    from reconcilers.restore.nodes import Nodes
+
+_LOOK_AGAIN = 10.0
+_INSPECTION = 2.0  # seconds between two looks at an inspector that starts
+_INSPECTION_DEADLINE = 300  # seconds
+
+
+class RestoreReconciler:
+    """The only writer of a CassandraRestore's status, and of the plan."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        restores: Store[CassandraRestore],
+        backups: Store[CassandraBackup],
+        datacenters: Store[CassandraDataCenter],
+        statefulsets: Store[RawObject],
+        config_maps: Store[RawObject],
+        inspectors: Inspectors,
+        agents: Agents,
+        nodes: Nodes,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> None:
+        self._client = client
+        self._restores = restores
+        self._backups = backups
+        self._datacenters = datacenters
+        self._statefulsets = statefulsets
+        self._config_maps = config_maps
+        self._inspectors = inspectors
+        self._agents = agents
+        self._nodes = nodes
+        self._recorder = recorder
+        self._clock = clock
+
+    async def reconcile(self, key: Key) -> Outcome:
+        restore = self._restores.get(key)
+        if restore is None or restore.metadata.deletion_timestamp:
+            self._nodes.forget(key)
+            return Done()
+        run = Run(restore, self._clock.now())
+        if run.ended:
+            self._nodes.forget(key)
+            await self._inspectors.end(restore)
+            return Done()
+        outcome = await self._advance(run)
+        return await self._save(run, outcome)
+
+    async def _advance(self, run: Run) -> Outcome:
+        if self._stopped(run):
+            return Done()
+        datacenter = self._datacenters.get(Key(run.key.namespace, run.spec.datacenter))
+        if datacenter is None:
+            run.hold("DatacenterNotFound", f"there is no CassandraDataCenter {run.spec.datacenter} in this namespace yet")
+            return RequeueAfter(_LOOK_AGAIN, "DatacenterNotFound")
+        if not run.status.mapping:
+            return await self._validate(run, datacenter)
+        if run.status.phase in (RestorePhase.PREPARING, RestorePhase.DOWNLOADING):
+            run.status.phase = RestorePhase.DOWNLOADING
+            if not self._nodes.downloaded(run):
+                return Done() if run.ended else RequeueAfter(_LOOK_AGAIN, "Downloading")
+            run.say("Downloaded", "True", "Downloaded", "every node has its data, verified")
+            run.status.phase = RestorePhase.STARTING
+        return await self._start(run, datacenter)
+
+    def _stopped(self, run: Run) -> bool:
+        refusals = unsupported(run.spec)
+        if refusals and not run.status.mapping:
+            run.refuse("FieldNotSupported", "; ".join(refusals))
+        elif run.spec.cancel:
+            self._nodes.cancel(run)
+            run.cancel()
+        elif overdue(moment(run.status.start_time), run.spec.active_deadline_seconds, run.now):
+            run.fail("DeadlineExceeded", f"the restore did not end within {run.spec.active_deadline_seconds} s")
+        return run.ended
+
+    async def _validate(self, run: Run, datacenter: CassandraDataCenter) -> Outcome:
+        """Everything that can be known before a volume is made."""
+        run.status.start_time = run.status.start_time or rfc3339(run.now)
+        if self._occupied(datacenter):
+            run.refuse(
+                "DatacenterNotEmpty",
+                f"datacenter {datacenter.metadata.name} runs already: a restore fills a new one, so give another name",
+            )
+            return Done()
+        found = source.resolve(run.restore, self._backups)
+        if isinstance(found, source.Never):
+            run.refuse(found.reason, found.message)
+            return Done()
+        if isinstance(found, source.NotYet):
+            run.hold(found.reason, found.message)
+            return RequeueAfter(_LOOK_AGAIN, found.reason)
+        if run.status.phase == RestorePhase.PENDING:
+            run.status.phase = RestorePhase.VALIDATING
+            run.status.location, run.status.snapshot_tag = found.uri, found.tag
+            run.status.start_time = rfc3339(run.now)  # what was waited for does not count
+            run.status.reason, run.status.message = "Inspecting", "an inspector pod reads the backup's record"
+        record = await self._inspect(run, datacenter, found)
+        if record is None:
+            return Done() if run.ended else RequeueAfter(_INSPECTION, "Inspecting")
+        return await self._prepare(run, datacenter, found, record)
+
+    def _occupied(self, datacenter: CassandraDataCenter) -> bool:
+        names = {rack.statefulset for rack in racks_of(datacenter)}
+        namespace = datacenter.metadata.namespace
+        return any(self._statefulsets.get(Key(namespace, name)) is not None for name in names)
+
+    async def _inspect(
+        self, run: Run, datacenter: CassandraDataCenter, found: source.Source
+    ) -> ClusterRecord | None:
+        """The backup's record as the bucket has it; None while that takes, or where the run was ended."""
+        pod = self._inspectors.find(run.restore)
+        if pod is None:
+            await self._inspectors.start(run.restore, datacenter)
+            return None
+        late = overdue(moment(run.status.start_time), _INSPECTION_DEADLINE, run.now)
+        where = inspector.address(pod, datacenter)
+        problem = self._nodes.waiting_reason(pod) or "the inspector has not started"
+        if where is not None:
+            try:
+                return await self._agents.cluster_record(
+                    where, found.location, cluster=found.cluster, datacenter=found.datacenter, tag=found.tag
+                )
+            except AgentRefused as e:
+                run.refuse(e.reason, e.message)
+                return None
+            except (AgentUnreachable, TimeoutError) as e:
+                problem = str(e) or "the inspector does not answer"
+        run.status.message = problem if late or "ImagePull" in problem else run.status.message
+        if late:
+            run.refuse("InspectionFailed", f"the backup could not be read: {problem}")
+        return None
+
+    async def _prepare(
+        self, run: Run, datacenter: CassandraDataCenter, found: source.Source, record: ClusterRecord
+    ) -> Outcome:
+        racks = racks_of(datacenter)
+        counts = fill([0] * len(racks), datacenter.spec.replicas)
+        targets = {rack.name: [rack.pod(i) for i in range(n)] for rack, n in zip(racks, counts, strict=True)}
+        try:
+            pairs = assign(record.nodes, targets)
+        except TopologyMismatch as e:
+            run.refuse("TopologyMismatch", str(e))
+            return Done()
+        key = Key(run.key.namespace, labels.restore_plan(datacenter.metadata.name))
+        await ensure(
+            self._client,
+            plan.RESOURCE,
+            plan.config_map(run.restore, datacenter, found, pairs),
+            self._config_maps.get(key),
+        )
+        status = run.status
+        status.phase = RestorePhase.PREPARING
+        status.reason = status.message = ""
+        status.restore_id = run.restore.metadata.uid
+        status.source_cluster_name, status.source_datacenter_name = found.cluster, found.datacenter
+        status.schema_version = ""
+        status.mapping = [NodeMapping(node=p.pod, source=p.source.node) for p in pairs]
+        status.nodes = [
+            RestoreNode(
+                pod=p.pod,
+                source=RestoreNodeSource(host_id=p.source.host_id, pod=p.source.node, rack=p.rack),
+                phase=WAITING,
+                bytes_total=p.source.bytes,
+                last_progress_time=rfc3339(run.now),
+            )
+            for p in pairs
+        ]
+        status.totals = RestoreTotals(files=sum(p.source.files for p in pairs))
+        message = f"{len(pairs)} nodes from {found.uri}, backup {found.tag} of {found.cluster}/{found.datacenter}"
+        run.say("Validated", "True", "RestoreValidated", message)
+        run.event("RestoreValidated", message)
+        return Done()  # the mapping is written before anything is done by it
+
+    async def _start(self, run: Run, datacenter: CassandraDataCenter) -> Outcome:
+        await self._inspectors.end(run.restore)
+        if not self._nodes.started(run):
+            return Done() if run.ended else RequeueAfter(_LOOK_AGAIN, "Starting")
+        run.say("NodesStarted", "True", "NodesStarted", "every node serves clients")
+        version = await self._nodes.schema_version(run)
+        if not version:
+            run.say("SchemaAgreed", "False", "SchemaDisagreement", "the nodes do not agree on the schema yet")
+            return RequeueAfter(_LOOK_AGAIN, "SchemaDisagreement")
+        run.status.schema_version = version
+        run.say("SchemaAgreed", "True", "SchemaAgreed", f"every node has schema {version}")
+        # From here on a node that loses its volume is replaced by its peers' data, never by this backup's.
+        await self._client.delete(plan.RESOURCE, Key(run.key.namespace, labels.restore_plan(datacenter.metadata.name)))
+        run.complete(f"{len(run.status.nodes)} nodes serve what backup {run.status.snapshot_tag} held")
+        return Done()
+
+    async def _save(self, run: Run, outcome: Outcome) -> Outcome:
+        run.summarize()
+        if run.status == run.restore.status:
+            return outcome
+        meta = run.restore.metadata
+        await self._client.patch_status(
+            RESTORES, run.key, msgspec.to_builtins(run.status), uid=meta.uid, resource_version=meta.resource_version
+        )
+        for type_, reason, message in run.events:
+            self._recorder.event(RESTORES, run.restore, type_, reason, message)
+        return outcome

@@ -1,0 +1,1 @@
+"""The CassandraBackupSchedule: refused with a condition until schedules are built."""
