@@ -76,6 +76,7 @@ class ProbeSpec(Wire):
     datacenter: str
     tag: str
     backup_id: str  # the CassandraBackup's UID
+    owner: str = ""  # the CassandraDataCenter's UID; given, the result says {"owner", "shared"}
 
 
 class SnapshotSpec(Wire):
@@ -169,7 +170,7 @@ class OperationRequest(Wire):
 
 
 class Operation(Wire):
-    """An operation as it stands. ``revision`` grows with every change worth a look, at most once a second in a phase."""
+    """An operation as it stands. ``revision`` grows with each change worth a look, at most once a second in a phase."""
 
     id: str
     kind: Kind

@@ -1,17 +1,21 @@
 """Client of the agents' API (``agent/protocol.py``), directly to the pod or through the API server's pod proxy.
 
+::
+
     AgentError
-     ├── AgentUnreachable   no answer: the pod is not there yet, gone, or starting; always worth another try
-     ├── UnknownOperation   404: the agent has no such operation (its volume is new)
-     └── AgentRefused       it answered, and said no: reason and message are its own
+    ├── AgentUnreachable   no answer, or none that is the agent's word: starting, gone; always worth another try
+    ├── UnknownOperation   404: the agent has no such operation (its volume is new)
+    └── AgentRefused       it answered, and said no: reason and message are its own
 """
+# ruff: noqa: ASYNC109  a timeout is part of every request and reaches aiohttp as such
+# ruff: noqa: N818  what an agent did, without "Error" after each
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import aiohttp
 import msgspec
@@ -101,10 +105,11 @@ class DirectTransport:
                 ssl=self._tls,
                 server_hostname=agent_hostname(address.datacenter_uid),
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=5.0),
+                allow_redirects=False,  # the token is for this agent alone
             ) as response:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as e:
-            raise AgentUnreachable("AgentUnreachable", f"the agent of {address.pod} does not answer: {e or type(e).__name__}") from e
+            raise _unreachable(address, str(e) or type(e).__name__) from e
 
     async def close(self) -> None:
         if self._session is not None:
@@ -125,16 +130,39 @@ class ProxyTransport:
         route, _, query = path.partition("?")
         try:
             answer = await self._client.raw(
-                method, proxy + route, query=query, body=body, headers=headers, timeout=timeout
+                method, proxy + route, query=dict(parse_qsl(query)), body=body, headers=headers, timeout=timeout
             )
         except ApiError as e:
-            raise AgentUnreachable("AgentUnreachable", f"the agent of {address.pod} does not answer: {e}") from e
-        if answer.status in (502, 503, 504) and b'"kind":"Status"' in answer.body:
-            raise AgentUnreachable("AgentUnreachable", f"the agent of {address.pod} does not answer through the API server")
+            raise _unreachable(address, str(e)) from e
+        if (said := _api_status(answer.status, answer.body)) is not None:
+            raise _unreachable(address, f"the API server answered {answer.status}: {said}")
         return answer.status, answer.body
 
     async def close(self) -> None:
         return
+
+
+def _unreachable(address: Address, why: str) -> AgentUnreachable:
+    return AgentUnreachable("AgentUnreachable", f"the agent of {address.pod} does not answer: {why}")
+
+
+class _ApiStatus(msgspec.Struct):
+    kind: str = ""
+    message: str = ""
+
+
+def _api_status(status: int, body: bytes) -> str | None:
+    """What the API server itself says (``meta/v1.Status``), None where the answer is the agent's.
+
+    It answers 404 for a pod that is gone and 403 without the right to proxy: neither is the agent's word.
+    """
+    if status < 400:
+        return None
+    try:
+        found = msgspec.json.decode(body, type=_ApiStatus)
+    except msgspec.DecodeError:
+        return None
+    return found.message if found.kind == "Status" else None
 
 
 class _Refusal(msgspec.Struct, rename="camel"):
@@ -184,7 +212,14 @@ class Agents:
         return await self._call(address, "GET", path, ClusterRecord, timeout=_CATALOG_TIMEOUT)
 
     async def _call(
-        self, address: Address, method: str, path: str, answer: type[_T], *, body: bytes = b"", timeout: float = _REQUEST_TIMEOUT
+        self,
+        address: Address,
+        method: str,
+        path: str,
+        answer: type[_T],
+        *,
+        body: bytes = b"",
+        timeout: float = _REQUEST_TIMEOUT,
     ) -> _T:
         token = self._master.token(address.datacenter_uid)
         headers = {TOKEN_HEADER: token, "Content-Type": "application/json"}
@@ -195,10 +230,11 @@ class Agents:
         if status < 300:
             return msgspec.json.decode(content, type=answer)
         refusal = _refusal(content)
-        if status == 404 and path.startswith("/v1/operations/"):
+        operation = path.startswith("/v1/operations/")
+        if status == 404 and operation:
             raise UnknownOperation("UnknownOperation", f"the agent of {address.pod} does not know this operation")
-        if status >= 500 and not refusal.error:
-            raise AgentUnreachable("AgentUnreachable", f"the agent of {address.pod} answered {status}")
+        if status >= 500 and (operation or not refusal.error):  # it starts, or stops: no word about the operation
+            raise _unreachable(address, refusal.error or f"it answered {status}")
         raise AgentRefused(refusal.reason, refusal.error or f"the agent of {address.pod} answered {status}")
 
 

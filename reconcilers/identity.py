@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from reconcilers.labels import agent_hostname
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _VALID_FROM = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 _VALID_UNTIL = dt.datetime(2124, 1, 1, tzinfo=dt.UTC)
@@ -36,7 +39,7 @@ class AgentIdentity:
 
 
 class MasterKey:
-    """The operator's own secret. A new key needs the agents restarted, since they hold what was derived from the old one."""
+    """The operator's own secret. With a new key the agents must restart: they hold what was derived from the old one."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) < _MIN_KEY_BYTES:

@@ -8,11 +8,13 @@ remembered here may be lost at any time: wanting the same operation again reads 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
+from controller.clock import parse_rfc3339
 from reconcilers.agents import Address, AgentError, AgentRefused, Agents, UnknownOperation
 
 if TYPE_CHECKING:
@@ -30,12 +32,17 @@ _RETRY_FIRST, _RETRY_LAST = 0.5, 10.0
 
 @dataclass(slots=True)
 class View:
-    """How an operation stands, as far as is known. ``silent_since`` is monotonic seconds, None while the agent answers."""
+    """How an operation stands, as far as is known.
+
+    ``silent_since`` is monotonic seconds, None while the agent answers. ``moved_at`` is when the operation was last
+    seen to come forward, by the operator's clock: an agent's may be wrong.
+    """
 
     operation: Operation | None = None
     refused: AgentRefused | None = None
     silent_since: float | None = None
     silence: str = ""
+    moved_at: dt.datetime | None = None
 
     @property
     def done(self) -> bool:
@@ -52,6 +59,7 @@ class _Followed:
     spec: msgspec.Struct | None  # None: only follow it, something else starts it (a restore's init container)
     view: View = field(default_factory=View)
     cancelled: bool = False
+    again: bool = False  # final, and something else will start it once more
     task: asyncio.Task[None] | None = None
 
 
@@ -70,23 +78,26 @@ class Operations:
         wake: Callable[[Key], None],
         address: Address,
         operation_id: str,
+        *,
         kind: Kind,
         spec: msgspec.Struct | None,
     ) -> View:
-        """Have it run at this agent and say how it stands. With ``spec`` None it is watched and never started."""
-        return self._follow(owner, wake, address, operation_id, kind, spec, cancelled=False).view
+        """Have it run at this agent and say how it stands. With ``spec`` None it is watched and never started.
 
-    def cancel(
-        self, owner: Key, wake: Callable[[Key], None], address: Address, operation_id: str, kind: Kind
-    ) -> View:
+        The owner is woken when something was decided, not for counters: who shows those looks at its own pace.
+        """
+        return self._follow(_Followed(owner, wake, address, operation_id, kind, spec)).view
+
+    def cancel(self, owner: Key, wake: Callable[[Key], None], address: Address, operation_id: str, kind: Kind) -> View:
         """Have it stopped: the view ends final, or with UnknownOperation's refusal where it never began."""
-        return self._follow(owner, wake, address, operation_id, kind, None, cancelled=True).view
+        return self._follow(_Followed(owner, wake, address, operation_id, kind, spec=None, cancelled=True)).view
 
     def again(self, owner: Key, address: Address, operation_id: str) -> None:
-        """Stop following one operation, so that wanting it looks anew: it may have been started once more."""
-        followed = self._followed.pop((owner, address.pod, operation_id), None)
-        if followed is not None:
-            self._stop(followed)
+        """It is final, and something else will start it once more: go on watching until it comes forward."""
+        followed = self._followed.get((owner, address.pod, operation_id))
+        if followed is not None and followed.task is not None and followed.task.done():
+            followed.again = True
+            followed.task = self._begin(followed)
 
     def forget(self, owner: Key) -> None:
         """The owner is gone or ended: stop following all of its operations."""
@@ -110,30 +121,23 @@ class Operations:
             "silent": sum(1 for f in self._followed.values() if f.view.silent_since is not None),
         }
 
-    def _follow(
-        self,
-        owner: Key,
-        wake: Callable[[Key], None],
-        address: Address,
-        operation_id: str,
-        kind: Kind,
-        spec: msgspec.Struct | None,
-        *,
-        cancelled: bool,
-    ) -> _Followed:
-        key = (owner, address.pod, operation_id)
+    def _follow(self, wanted: _Followed) -> _Followed:
+        key = (wanted.owner, wanted.address.pod, wanted.operation_id)
         known = self._followed.get(key)
-        if known is not None and known.cancelled == cancelled and (known.address == address or known.view.done):
-            return known
-        followed = _Followed(owner, wake, address, operation_id, kind, spec, cancelled=cancelled)
+        if known is not None and known.cancelled == wanted.cancelled:
+            over = known.view.done and not known.again
+            if over or known.address == wanted.address:
+                return known
         if known is not None:
             self._stop(known)
-            followed.view = known.view  # what was seen stays true; a new pod answers for the same volume
-            if cancelled or followed.view.refused:
-                followed.view.refused = None
-        self._followed[key] = followed
-        followed.task = asyncio.create_task(self._drive(followed), name=f"follow {operation_id} at {address.pod}")
-        return followed
+            wanted.view, wanted.again = known.view, known.again  # a new pod answers for the same volume
+            wanted.view.refused = None
+        self._followed[key] = wanted
+        wanted.task = self._begin(wanted)
+        return wanted
+
+    def _begin(self, f: _Followed) -> asyncio.Task[None]:
+        return asyncio.create_task(self._drive(f), name=f"follow {f.operation_id} at {f.address.pod}")
 
     @staticmethod
     def _stop(followed: _Followed) -> None:
@@ -164,15 +168,14 @@ class Operations:
                 self._log.warning("following failed", operation=f.operation_id, pod=f.address.pod, exc_info=True)
                 self._silent(f, e)
             else:
-                pause = _RETRY_FIRST
-                changed = f.view.operation is None or f.view.operation.revision != operation.revision
-                changed = changed or f.view.silent_since is not None or f.view.operation != operation
-                f.view.operation, f.view.silent_since, f.view.silence = operation, None, ""
-                if changed:
-                    f.wake(f.owner)
-                if operation.state.final:
+                moved = self._see(f, operation)
+                if moved:
+                    f.again = False
+                if operation.state.final and not f.again:
                     return
-                continue
+                pause = pause if f.again else _RETRY_FIRST
+                if moved:
+                    continue
             await self._clock.sleep(pause)
             pause = min(_RETRY_LAST, pause * 2)
 
@@ -181,11 +184,38 @@ class Operations:
             return await self._agents.cancel(f.address, f.operation_id)
         if not started and f.spec is not None:
             return await self._agents.put(f.address, f.operation_id, f.kind, f.spec)
-        since = f.view.operation.revision if started and f.view.operation is not None else 0
+        known = f.view.operation if started or f.again else None
+        since = known.revision if known is not None else 0
         return await self._agents.poll(f.address, f.operation_id, since=since, wait=_WAIT)
+
+    def _see(self, f: _Followed, operation: Operation) -> bool:
+        """Take over what the agent says. True when the operation has changed since the last look."""
+        before, view, now = f.view.operation, f.view, self._clock.now()
+        moved = before is None or before.revision != operation.revision
+        if before is None:  # it may have stood still for long: only the agent can say
+            view.moved_at = min(now, _moment(operation.last_progress_at) or now)
+        elif moved:
+            view.moved_at = now
+        news = before is None or view.silent_since is not None or _decided(before) != _decided(operation)
+        view.operation, view.silent_since, view.silence = operation, None, ""
+        if news:
+            f.wake(f.owner)
+        return moved
 
     def _silent(self, f: _Followed, error: Exception) -> None:
         if f.view.silent_since is None:
             f.view.silent_since = self._clock.monotonic()
             f.wake(f.owner)
         f.view.silence = str(error) or type(error).__name__
+
+
+def _decided(operation: Operation) -> tuple[object, ...]:
+    """What a reconciler acts on; the rest is for people, who can wait."""
+    return operation.state, operation.session, operation.attempts, operation.error
+
+
+def _moment(text: str) -> dt.datetime | None:
+    try:
+        return parse_rfc3339(text)
+    except ValueError:
+        return None

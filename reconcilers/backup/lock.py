@@ -43,9 +43,7 @@ async def acquire(client: Client, datacenter: Key, holder: str, *, alive: Callab
         return current
     version = lease["metadata"]["resourceVersion"]
     try:
-        await client.patch(
-            LEASES, key, {"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": holder}}
-        )
+        await client.patch(LEASES, key, {"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": holder}})
     except (Conflict, NotFound):
         return ""
     return holder

@@ -6,6 +6,7 @@ A failure that is final aborts the run.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,16 +30,26 @@ from reconcilers.backup import policy
 from reconcilers.backup import status as said
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable
 
     from controller.clock import Clock
     from controller.objects import RawObject
     from controller.store import Store
+    from reconcilers.agents import Address
     from reconcilers.api.backup_status import BackupDatacenter, BackupNode
     from reconcilers.backup.run import Run
     from reconcilers.operations import Operations, View
 
 _SILENT = 30.0  # seconds without an answer after which a node no longer holds up an ending backup
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """Of what one agent does for its whole datacenter. Lost with the operator: then the agents tell of it once more."""
+
+    number: int = 1
+    not_before: dt.datetime | None = None
 
 
 class Nodes:
@@ -49,9 +60,11 @@ class Nodes:
         self._pods = pod_store
         self._wake = wake
         self._clock = clock
+        self._tries: dict[tuple[Key, str, Kind], _Try] = {}
 
     def forget(self, key: Key) -> None:
         self._operations.forget(key)
+        self._tries = {k: v for k, v in self._tries.items() if k[0] != key}
 
     def probed(self, run: Run) -> bool:
         """Each datacenter's credentials, bucket and tag are good, before any node is touched."""
@@ -140,9 +153,7 @@ class Nodes:
                 return self._silent(view)
             node.phase = said.CANCELLED
         spec = ClearSpec(tag=run.status.snapshot_tag)
-        view = self._operations.want(
-            run.key, self._wake, address, f"{run.uid}.clear", Kind.CLEAR_SNAPSHOTS, spec
-        )
+        view = self._operations.want(run.key, self._wake, address, f"{run.uid}.clear", Kind.CLEAR_SNAPSHOTS, spec)
         return view.done or self._silent(view)
 
     def _silent(self, view: View) -> bool:
@@ -232,7 +243,7 @@ class Nodes:
         node.uid = address.uid
         return self._operations.want(run.key, self._wake, address, operation_id, kind, spec)
 
-    def _address(self, run: Run, node: BackupNode) -> pods.Address | None:
+    def _address(self, run: Run, node: BackupNode) -> Address | None:
         return pods.address(self._pods.get(Key(run.key.namespace, node.pod)))
 
 

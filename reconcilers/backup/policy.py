@@ -64,6 +64,11 @@ def judge(view: View, *, attempts: int, retries: int) -> Verdict:
     return GiveUp(reason, message)
 
 
+def restarts(view: View) -> int:
+    """How often the agent was restarted while it did this: each counts as a try, or one that dies would try for ever."""
+    return max(0, view.operation.attempts - 1) if view.operation is not None else 0
+
+
 def retry_delay(attempts: int) -> float:
     """Seconds before the next try, after ``attempts`` of them."""
     return min(_RETRY_LAST, _RETRY_FIRST * 2.0 ** max(0, attempts - 1))

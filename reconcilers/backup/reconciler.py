@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from controller import finalizer
+from controller.clock import rfc3339
 from controller.reconcile import Done, RequeueAfter
 from controller.resource import Key
 from reconcilers import labels
 from reconcilers.api.backup import BACKUPS
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
+from reconcilers.api.restore import FINAL_PHASES as ENDED
 from reconcilers.api.unsupported import unsupported
 from reconcilers.backup import lock
 from reconcilers.backup import status as said
@@ -147,7 +149,7 @@ class BackupReconciler:
                 run.hold("Queued", f"{blocking} is at work on {name}")
                 return RequeueAfter(_SLOT, "queued")
         run.status.phase = BackupPhase.SNAPSHOTTING
-        run.status.start_time = said.rfc3339(run.now)
+        run.status.start_time = rfc3339(run.now)
         run.status.queue_position = 0
         run.status.reason = run.status.message = ""
         run.say("Running", "True", "Started", "the backup has left the queue")
@@ -162,7 +164,7 @@ class BackupReconciler:
         if (outcome := self._going(run, finished=self._nodes.snapshotted(run))) is not None:
             return outcome
         run.status.phase = BackupPhase.UPLOADING
-        run.status.snapshot_time = said.rfc3339(run.now)
+        run.status.snapshot_time = rfc3339(run.now)
         run.event("SnapshotTaken", f"snapshots stand on all {len(run.status.nodes)} nodes")
         return None
 
@@ -233,7 +235,11 @@ class BackupReconciler:
     def _restoring(self, datacenter: Key) -> str:
         for restore in self._restores.all():
             meta = restore.metadata
-            if meta.namespace == datacenter.namespace and restore.spec.datacenter == datacenter.name and not restore.ended:
+            if (
+                meta.namespace == datacenter.namespace
+                and restore.spec.datacenter == datacenter.name
+                and restore.status.phase not in ENDED
+            ):
                 return f"restore {meta.name}"
         return ""
 

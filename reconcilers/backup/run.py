@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -15,11 +14,15 @@ from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase, BackupStatu
 from reconcilers.backup import status as said
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from controller.conditions import Truth
     from controller.resource import Key
     from reconcilers.api.backup import BackupSpec, CassandraBackup
 
-_ENDED_EVENT = {
+Severity = Literal["Normal", "Warning"]
+
+_ENDED_EVENT: dict[str, tuple[Severity, str]] = {
     BackupPhase.COMPLETED: ("Normal", "BackupCompleted"),
     BackupPhase.CANCELLED: ("Normal", "Cancelled"),
 }
@@ -32,7 +35,8 @@ class Run:
     backup: CassandraBackup
     now: dt.datetime
     status: BackupStatus = field(init=False)
-    events: list[tuple[str, str, str]] = field(default_factory=list)
+    events: list[tuple[Severity, str, str]] = field(default_factory=list)
+    outdated: bool = False  # the object itself was changed meanwhile: the next reconcile sees it as it is now
 
     def __post_init__(self) -> None:
         self.status = msgspec.convert(msgspec.to_builtins(self.backup.status), BackupStatus)
@@ -62,15 +66,21 @@ class Run:
 
     @property
     def aborting(self) -> bool:
+        return self.aborting_since is not None
+
+    @property
+    def aborting_since(self) -> dt.datetime | None:
         running = get_condition(self.status.conditions, "Running")
-        return running is not None and running.reason == said.ABORTING
+        if running is None or running.reason != said.ABORTING:
+            return None
+        return parse_rfc3339(running.last_transition_time)
 
     def say(self, type_: str, truth: Truth, reason: str, message: str) -> None:
         said.condition(
             self.status, type_, truth, reason, message, now=self.now, generation=self.backup.metadata.generation
         )
 
-    def event(self, reason: str, message: str, type_: str = "Normal") -> None:
+    def event(self, reason: str, message: str, type_: Severity = "Normal") -> None:
         self.events.append((type_, reason, message))
 
     def hold(self, reason: str, message: str, *, warn: bool = False) -> None:
@@ -93,6 +103,9 @@ class Run:
         status.duration = said.duration(status.start_time, self.now)
         status.queue_position = 0
         complete = phase is BackupPhase.COMPLETED
+        for node in status.nodes:
+            if node.phase not in (said.COMPLETED, said.FAILED):
+                node.phase, node.reason, node.message = said.CANCELLED, "", ""
         self.say("Running", "False", reason, message)
         self.say("Complete", "True" if complete else "False", reason, message)
         self.say("Failed", "False" if complete or phase is BackupPhase.CANCELLED else "True", reason, message)

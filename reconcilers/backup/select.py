@@ -24,9 +24,7 @@ _LAYOUT = 1
 
 
 class Selector:
-    def __init__(
-        self, *, client: Client, datacenters: Store[CassandraDataCenter], pod_store: Store[RawObject]
-    ) -> None:
+    def __init__(self, *, client: Client, datacenters: Store[CassandraDataCenter], pod_store: Store[RawObject]) -> None:
         self._client = client
         self._datacenters = datacenters
         self._pods = pod_store
@@ -69,9 +67,7 @@ class Selector:
         names = {pod.name for pod in chosen}
         mine = [p for p in self._pods.all() if p.metadata.labels.get(labels.DATACENTER_UID) == datacenter.metadata.uid]
         left_out = sorted(
-            p.metadata.name
-            for p in mine
-            if p.metadata.name not in names and labels.OPERATOR in p.metadata.labels
+            p.metadata.name for p in mine if p.metadata.name not in names and labels.OPERATOR in p.metadata.labels
         )
         if left_out:
             self._refuse(
@@ -104,7 +100,8 @@ class Selector:
         status, spec = run.status, run.spec
         status.datacenters = datacenters
         status.nodes = [
-            BackupNode(pod=p.name, uid=p.uid, datacenter=p.datacenter, rack=p.rack, phase=said.PENDING) for p in selected
+            BackupNode(pod=p.name, uid=p.uid, datacenter=p.datacenter, rack=p.rack, phase=said.PENDING)
+            for p in selected
         ]
         status.snapshot_tag = run.backup.tag
         status.layout_version = _LAYOUT

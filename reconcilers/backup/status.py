@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,10 +11,11 @@ from controller.conditions import Condition, set_condition
 from reconcilers.api.backup_status import BackupNode, BackupPhase, BackupStatus, BackupTotals
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable
 
-    from agent.protocol import Operation
     from controller.conditions import Truth
+    from reconcilers.operations import View
 
 ABORTING = "Aborting"  # reason of the condition Running: what is half done is being undone, then the backup ends
 
@@ -33,18 +33,17 @@ def condition(
     status.conditions = set_condition(status.conditions, new, now)
 
 
-def observe(node: BackupNode, operation: Operation | None, now: dt.datetime) -> None:
-    """Take over what the agent says of its running operation."""
+def observe(node: BackupNode, view: View) -> None:
+    """Take over what the agent says of its operation."""
+    operation = view.operation
     if operation is None:
         return
     node.operation_id = operation.id
     node.agent_session = operation.session
-    if operation.last_progress_at:
-        node.last_progress_time = max(node.last_progress_time, operation.last_progress_at)
-    elif not node.last_progress_time:
-        node.last_progress_time = rfc3339(now)
+    if view.moved_at is not None:
+        node.last_progress_time = max(node.last_progress_time, rfc3339(view.moved_at))
     progress = operation.progress
-    if progress.bytes or progress.files:
+    if progress.bytes:  # a phase that moves no bytes says nothing of them
         node.files, node.bytes_total = progress.files, progress.bytes
         node.bytes_done, node.bytes_reused = progress.bytes_done, progress.bytes_reused
         node.progress = f"{percent(node.bytes_done, node.bytes_total)}%"
@@ -105,19 +104,27 @@ def moment(text: str) -> dt.datetime | None:
     return parse_rfc3339(text) if text else None
 
 
-def significant(status: BackupStatus) -> bytes:
-    """What is worth a write at once: everything but the counters, which wait for the next slot."""
-    plain = msgspec.to_builtins(status)
-    for part in (plain, *plain.get("nodes", ()), plain.get("totals", {})):
-        for counter in _COUNTERS:
-            part.pop(counter, None)
-    return msgspec.json.encode(plain, order="deterministic")
+def urgent(old: BackupStatus, new: BackupStatus) -> bool:
+    """Whether the change is worth a write at once: the run's own state, or that of a tenth of the nodes.
+
+    Counters never are. A thousand nodes that end one by one would else write a large object a thousand times.
+    """
+    if _head(old) != _head(new) or len(old.nodes) != len(new.nodes):
+        return True
+    changed = sum(_state(a) != _state(b) for a, b in zip(old.nodes, new.nodes, strict=True))
+    return changed * 10 >= len(new.nodes) > 0 and changed > 0
 
 
-_COUNTERS = (
-    "progress", "progressPercent", "size", "files", "bytes", "bytesTotal", "bytesDone", "bytesUploaded", "bytesReused",
-    "lastProgressTime",
-)  # fmt: skip
+def _head(status: BackupStatus) -> object:
+    return msgspec.structs.replace(
+        status, nodes=[], totals=None, progress="", progress_percent=0, size="", nodes_completed="", operator_session=""
+    )
+
+
+def _state(node: BackupNode) -> object:
+    return msgspec.structs.replace(
+        node, progress="", files=0, bytes_total=0, bytes_done=0, bytes_reused=0, last_progress_time=""
+    )
 
 
 def failed_nodes(nodes: Iterable[BackupNode]) -> str:

@@ -79,9 +79,7 @@ class Nodes:
             if pods.ready(self._pod(run, node)):
                 continue
             late.append(node)
-            if policy.overdue(
-                moment(node.last_progress_time), run.spec.node_progress_deadline_seconds, run.now
-            ):
+            if policy.overdue(moment(node.last_progress_time), run.spec.node_progress_deadline_seconds, run.now):
                 why = pods.waiting_reason(self._pod(run, node)) or "Cassandra did not start: see its log"
                 run.fail("NodeNotStarted", f"{node.pod}: {why}")
                 return False
@@ -123,7 +121,10 @@ class Nodes:
                 if policy.overdue(moment(node.last_progress_time), run.spec.node_progress_deadline_seconds, run.now):
                     silence = view.silence if view and view.silence else ""
                     why = pods.waiting_reason(self._pod(run, node)) or silence or "no progress"
-                    node.phase, node.message = FAILED, f"no progress for {run.spec.node_progress_deadline_seconds} s: {why}"
+                    node.phase, node.message = (
+                        FAILED,
+                        f"no progress for {run.spec.node_progress_deadline_seconds} s: {why}",
+                    )
                     run.status.reason = "NoProgress"
 
     def _pod(self, run: Run, node: RestoreNode) -> RawObject | None:

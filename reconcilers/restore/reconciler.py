@@ -93,7 +93,9 @@ class RestoreReconciler:
             return Done()
         datacenter = self._datacenters.get(Key(run.key.namespace, run.spec.datacenter))
         if datacenter is None:
-            run.hold("DatacenterNotFound", f"there is no CassandraDataCenter {run.spec.datacenter} in this namespace yet")
+            run.hold(
+                "DatacenterNotFound", f"there is no CassandraDataCenter {run.spec.datacenter} in this namespace yet"
+            )
             return RequeueAfter(_LOOK_AGAIN, "DatacenterNotFound")
         if not run.status.mapping:
             return await self._validate(run, datacenter)
@@ -147,9 +149,7 @@ class RestoreReconciler:
         namespace = datacenter.metadata.namespace
         return any(self._statefulsets.get(Key(namespace, name)) is not None for name in names)
 
-    async def _inspect(
-        self, run: Run, datacenter: CassandraDataCenter, found: source.Source
-    ) -> ClusterRecord | None:
+    async def _inspect(self, run: Run, datacenter: CassandraDataCenter, found: source.Source) -> ClusterRecord | None:
         """The backup's record as the bucket has it; None while that takes, or where the run was ended."""
         pod = self._inspectors.find(run.restore)
         if pod is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt  # noqa: TC003  dataclasses resolve it
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 WAITING, DOWNLOADING, RESTORED, FAILED = "Waiting", "Downloading", "Restored", "Failed"  # of a node
 
 
+Severity = Literal["Normal", "Warning"]
+
+
 @dataclass(slots=True)
 class Run:
     """``status`` is a copy to change; ``events`` are told once it is written."""
@@ -29,7 +32,7 @@ class Run:
     restore: CassandraRestore
     now: dt.datetime
     status: RestoreStatus = field(init=False)
-    events: list[tuple[str, str, str]] = field(default_factory=list)
+    events: list[tuple[Severity, str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.status = msgspec.convert(msgspec.to_builtins(self.restore.status), RestoreStatus)
@@ -56,7 +59,7 @@ class Run:
         )  # fmt: skip
         self.status.conditions = set_condition(self.status.conditions, new, self.now)
 
-    def event(self, reason: str, message: str, type_: str = "Normal") -> None:
+    def event(self, reason: str, message: str, type_: Severity = "Normal") -> None:
         self.events.append((type_, reason, message))
 
     def hold(self, reason: str, message: str) -> None:

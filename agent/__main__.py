@@ -1,0 +1,56 @@
+"""``python -m agent serve | init | inspect``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+
+import structlog
+import uvloop
+
+from agent import init, logs
+from agent.errors import AgentError
+from agent.serve import Agent, inspect
+from agent.settings import VERSION, Settings
+
+log = structlog.get_logger("agent")
+
+
+async def _run(command: str, settings: Settings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if command == "init":
+        return await init.run(settings, stop)
+    if command == "inspect":
+        await inspect(settings, stop)
+    else:
+        await Agent(settings).run(stop)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="agent", description="The backup agent beside a Cassandra node.")
+    parser.add_argument("--version", action="version", version=VERSION)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="the sidecar: snapshots, backups, the API")
+    commands.add_parser(
+        "init", help="the init container: Cassandra's configuration, and a restore where one is planned"
+    )
+    commands.add_parser("inspect", help="the API of a bucket's catalog alone, without a Cassandra")
+    arguments = parser.parse_args()
+    logs.setup(os.environ.get("AGENT_LOG_LEVEL", "INFO").upper())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(arguments.command, Settings.from_env(os.environ)))
+    except AgentError as error:
+        log.error("the agent cannot go on", reason=str(error.reason), message=error.message)  # noqa: TRY400  it says all
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The ``backup`` operation: sends a snapshot that stands, and commits it with the node's manifest, written last.
+
+    adopt (a manifest of ours is there: done) → pending → scan and checksums → LIST → plan → send → LIST again → commit
+
+Every step can be repeated: names are content, the epoch is the backup's, so a restarted agent finds what it sent.
+The snapshot is cleared on every way out, and kept when only the process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from agent import catalog, clock, integrity, records, upload
+from agent.catalog import FORMAT, Manifest, NodePath, Pending
+from agent.errors import AgentError, Reason
+from agent.flow import Flow, each
+from agent.plan import Item, Plan
+from agent.protocol import BackupSpec, NodeDigest, State
+from agent.settings import VERSION
+from agent.sstables import DIGEST
+from backends.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agent.job import Job
+    from agent.snapshots import Snapshots, Taken
+    from agent.sstables import FoundSSTable, FoundTable, Snapshot
+    from agent.stores import Opener
+    from backends.base import ObjectStore
+
+_READERS = 2  # SSTables that are checksummed at once
+_ROUNDS = 3  # of LIST and re-upload before the commit
+_TIDY_TIMEOUT = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What every step of one run needs."""
+
+    job: Job
+    spec: BackupSpec
+    store: ObjectStore
+    path: NodePath
+    taken: Taken
+
+    @property
+    def host_id(self) -> str:
+        return self.taken.facts.host_id
+
+
+class BackupHandler:
+    spec_type = BackupSpec
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        open_store: Opener,
+        *,
+        settings: Callable[[], Mapping[str, str | int | bool | None]] = dict,
+        pod_ip: str = "",
+    ) -> None:
+        self._snapshots = snapshots
+        self._open_store = open_store
+        self._settings = settings
+        self._pod_ip = pod_ip
+
+    def check(self, spec: BackupSpec) -> None:
+        catalog.check_tag(spec.tag)
+        catalog.check_epoch(spec.epoch)
+        for name in (spec.cluster, spec.datacenter, spec.node):
+            catalog.escape(name)
+        if not 1 <= spec.concurrent_transfers <= 64 or spec.bandwidth < 0:
+            raise AgentError(Reason.INVALID_SPEC, "concurrentTransfers must be 1 to 64, bandwidth 0 or more")
+
+    async def run(self, job: Job, spec: BackupSpec) -> dict[str, Any]:
+        await job.enter("Preparing")
+        path = NodePath(spec.cluster, spec.datacenter, spec.node)
+        async with self._open_store(spec.location) as store:
+            if found := await records.find_manifest(store, path, spec.tag):
+                records.check_same(found[0].backup_id, spec.backup_id, spec.tag, store.name)
+                return _result(*found)
+            taken = await self._snapshots.taken(spec.tag)
+            if taken is None:
+                message = f"there is no snapshot {spec.tag}: it was cleared, or the volume is new; take it again"
+                raise AgentError(Reason.SNAPSHOT_GONE, message, retryable=True)
+            run = _Run(job, spec, store, path, taken)
+            return _result(*await self._back_up(run))
+
+    async def finish(self, job: Job, spec: BackupSpec, state: State) -> None:
+        await self._snapshots.clear(spec.tag)
+        if state is State.SUCCEEDED:
+            return
+        try:
+            async with asyncio.timeout(_TIDY_TIMEOUT), self._open_store(spec.location) as store:
+                await _forget(store, NodePath(spec.cluster, spec.datacenter, spec.node), spec)
+        except (StoreError, TimeoutError) as error:
+            log.info("the pending record stays", operation=job.id, error=str(error))
+
+    async def _back_up(self, run: _Run) -> tuple[Manifest, str]:
+        spec, started = run.spec, clock.now()
+        pending = Pending(format=FORMAT, backup_id=spec.backup_id, started=started, heartbeat=started)
+        await records.write_pending(run.store, run.path, spec.tag, pending)
+        snapshot = await self._snapshots.scan(spec.tag)
+        found = await self._plan(run, snapshot)
+        await upload.abort_stale(run.store, run.path.root, spec.epoch)
+        await _list(run, found.see)
+        send, reuse = found.settle()
+        pending.reuse = [item.key for item in reuse]
+        await records.write_pending(run.store, run.path, spec.tag, pending)
+        await run.job.enter("Uploading", files=len(found.items), size=sum(item.size for item in found.items.values()))
+        run.job.reused(len(reuse), sum(item.size for item in reuse))
+        sender = self._sender(run)
+        await sender.send(send)
+        await self._heal(run, found, sender)
+        await run.job.enter("Committing")
+        tables, objects = found.contents(snapshot)
+        facts = run.taken.facts
+        manifest = Manifest(
+            format=FORMAT, agent_version=VERSION, backup_id=spec.backup_id, tag=spec.tag, cluster=spec.cluster,
+            datacenter=spec.datacenter, rack=spec.rack, node=spec.node, host_id=run.host_id, ip=self._pod_ip,
+            tokens=facts.tokens, partitioner=facts.partitioner, cassandra_version=facts.release_version,
+            schema_version=facts.schema_version, snapshot_at=run.taken.at, settings=dict(self._settings()),
+            started=started, finished=clock.now(), tables=tables, objects=objects,
+            totals=found.totals(snapshot),
+        )  # fmt: skip
+        written = await records.write_manifest(run.store, run.path, manifest)
+        await _forget(run.store, run.path, spec)
+        return written
+
+    async def _plan(self, run: _Run, snapshot: Snapshot) -> Plan:
+        """Checksums of all but Data.db, which Cassandra has in its Digest: this reads a few percent of the data."""
+        if not any(table.sstables for table in snapshot.tables):
+            message = "the snapshot has no SSTable at all: this is no running node's data"
+            raise AgentError(Reason.NOTHING_TO_BACK_UP, message)
+        found = Plan(run.host_id, run.spec.epoch, full=run.spec.full)
+        work = [(table, sstable) for table in snapshot.tables for sstable in table.sstables.values()]
+        sizes = [file.size for file in snapshot.files() if file.size]
+        await run.job.enter("Planning", files=len(sizes))
+
+        async def read(pair: tuple[FoundTable, FoundSSTable]) -> None:
+            table, sstable = pair
+            found.add(table, sstable, await asyncio.to_thread(integrity.identities, sstable, DIGEST))
+            for file in sstable.files.values():
+                if file.size:
+                    run.job.file_done()
+
+        await each(work, _READERS, read)
+        return found
+
+    async def _heal(self, run: _Run, found: Plan, sender: upload.Uploader) -> None:
+        """Nothing is committed that the store does not list. What is missing is sent again: the snapshot stands."""
+        for _ in range(_ROUNDS):
+            missing = {item.key: item for item in found.items.values()}
+            await _list(run, partial(_seen, missing))
+            if not missing:
+                return
+            log.warning("objects are missing and are sent again", operation=run.job.id, count=len(missing))
+            await sender.send(found.resend(missing.values()))
+        message = f"{run.store.name} does not list {len(missing)} objects that it accepted: is something deleting them?"
+        raise AgentError(Reason.OBJECT_MISSING, message, retryable=True)
+
+    def _sender(self, run: _Run) -> upload.Uploader:
+        flow = Flow(run.spec.concurrent_transfers, run.spec.bandwidth)
+        return upload.Uploader(run.store, run.path.root, flow, count=run.job.count, done=run.job.file_done)
+
+
+async def _forget(store: ObjectStore, path: NodePath, spec: BackupSpec) -> None:
+    """Removes the pending record. One that stays only makes a collector wait: no reason to fail."""
+    try:
+        await store.delete([path.pending(spec.tag)])
+    except StoreError as error:
+        log.info("the pending record stays", node=spec.node, tag=spec.tag, error=str(error))
+
+
+async def _list(run: _Run, see: Callable[[str, int], None]) -> None:
+    """The node's data, once: the store's word is what counts, not an older manifest's."""
+    root = run.path.root
+    async for meta in run.store.list(root + catalog.data_prefix(run.host_id)):
+        see(meta.key.removeprefix(root), meta.size)
+
+
+def _seen(missing: dict[str, Item], key: str, size: int) -> None:
+    if key in missing and missing[key].size == size:
+        del missing[key]
+
+
+def _result(manifest: Manifest, digest: str) -> dict[str, Any]:
+    node = NodeDigest(
+        node=manifest.node, rack=manifest.rack, host_id=manifest.host_id, digest=digest, tokens=len(manifest.tokens),
+        files=manifest.totals.files, bytes=manifest.totals.bytes,
+    )  # fmt: skip
+    return dict(msgspec.to_builtins(node))

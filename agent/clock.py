@@ -1,0 +1,21 @@
+"""Times as the API writes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def now() -> str:
+    """RFC 3339, UTC, whole seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds_since(text: str) -> float:
+    """How long ago ``text`` (RFC 3339) was; 0 for an empty or unreadable one."""
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        return 0.0
+    if then.tzinfo is None:
+        return 0.0
+    return (datetime.now(UTC) - then).total_seconds()

@@ -1,0 +1,224 @@
+"""The ``restore`` operation: a node's tables from the bucket into an empty volume, exactly once.
+
+    marker? done → empty? → manifest → stage (download, checksums, Digest) → placing → renames → restore.json → marker
+
+Retries are inside, with backoff: a crash loop would hide the reason and hammer the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from agent import catalog, clock, files, integrity, records
+from agent.catalog import Component, Manifest, NodePath, Table, file_name
+from agent.download import Downloader
+from agent.errors import AgentError, Reason, failure
+from agent.flow import Flow, each
+from agent.protocol import RestorePlan, State
+from agent.sstables import DIGEST, FoundFile, FoundSSTable, has_uuid_id
+from agent.volume import Restored, Volume, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from agent.catalog import SSTable, TablePath
+    from agent.job import Job
+    from agent.stores import Opener
+    from backends.base import ObjectStore
+
+# A new node writes these itself: another cluster's peers, host id and repair history would only mislead it.
+NEVER = frozenset({"system", "system_distributed", "system_traces", "system_views", "system_virtual_schema"})
+AUTH = "system_auth"
+TRIES = 8  # in a row without a byte of progress
+DAMAGED_TRIES = 3  # a bad line is worth another try; a damaged object stays damaged
+_FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
+_RESTORE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_PATIENCE_IS_VAIN = frozenset({Reason.DISK_FULL, Reason.VOLUME_NOT_EMPTY})
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    component: Component
+    key: str
+    path: Path
+
+
+class RestoreHandler:
+    spec_type = RestorePlan
+
+    def __init__(
+        self,
+        open_store: Opener,
+        data_dirs: tuple[Path, ...],
+        state_dir: Path,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._open_store = open_store
+        self._data_dirs = data_dirs
+        self._state_dir = state_dir
+        self._sleep = sleep
+
+    def check(self, spec: RestorePlan) -> None:
+        NodePath(spec.cluster, spec.datacenter, spec.node).manifest(spec.tag)
+        if not _RESTORE_ID.match(spec.restore_id):
+            raise AgentError(Reason.INVALID_SPEC, f"the restore id {spec.restore_id!r} cannot be a file's name")
+
+    async def run(self, job: Job, spec: RestorePlan) -> dict[str, Any]:
+        volume = Volume(self._data_dirs, self._state_dir, spec.restore_id)
+        if volume.done:
+            return {"restored": False}
+        failed, damaged, before = 0, 0, -1
+        while True:
+            try:
+                await self._restore(job, spec, volume)
+            except Exception as error:
+                found = failure(error)
+                failed = 1 if job.received > before else failed + 1
+                damaged += found.reason == Reason.CORRUPT
+                before = job.received
+                hopeless = not found.retryable or found.reason in _PATIENCE_IS_VAIN
+                if hopeless or failed >= TRIES or damaged >= DAMAGED_TRIES:
+                    raise
+                await job.trouble(found)
+                log.warning("the restore is tried again", operation=job.id, reason=found.reason, message=found.message)
+                await self._sleep(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failed - 1)))
+            else:
+                return {"restored": True}
+
+    async def finish(self, job: Job, spec: RestorePlan, state: State) -> None:
+        """Staged files stay: they are checked, and the next try keeps them."""
+
+    async def _restore(self, job: Job, spec: RestorePlan, volume: Volume) -> None:
+        await job.enter("Preparing", files=0)
+        if not volume.placing:
+            await asyncio.to_thread(volume.check_empty)
+        path = NodePath(spec.cluster, spec.datacenter, spec.node)
+        async with self._open_store(spec.location) as store:
+            manifest = await records.read_manifest(store, path, spec.tag, spec.digest)
+            if not manifest.tokens:
+                raise catalog.invalid("it has no tokens: a node without them would take others' data")
+            tables = wanted(manifest, include_auth=spec.include_auth)
+            where = spread({table.path: _size(table) for table in tables}, volume.data_dirs)
+            if not volume.placing:
+                await self._stage(job, spec, volume, _Source(store, path, manifest, tables, where))
+        await job.enter("Placing")
+        await asyncio.to_thread(volume.begin_placing)
+        await asyncio.to_thread(volume.place, _not_empty(tables, where))
+        restored = Restored(
+            restore_id=spec.restore_id, tag=spec.tag, tokens=manifest.tokens, settings=manifest.settings,
+            uuid_ids=any(has_uuid_id(sstable.name) for table in tables for sstable in table.sstables),
+            restored_at=clock.now(),
+        )  # fmt: skip
+        await asyncio.to_thread(volume.finish, restored)
+
+    async def _stage(self, job: Job, spec: RestorePlan, volume: Volume, source: _Source) -> None:
+        await asyncio.to_thread(volume.prepare)
+        everything = list(_files(volume, source))
+        todo = await asyncio.to_thread(lambda: [file for file in everything if not _whole(file)])
+        todo.sort(key=lambda file: (-file.component.size, file.key))
+        total = sum(file.component.size for file in everything)
+        left = sum(file.component.size for file in todo)
+        await asyncio.to_thread(_check_space, volume.data_dirs, left)
+        await job.enter("Downloading", files=len(everything), size=total)
+        job.reused(len(everything) - len(todo), total - left)
+        flow = Flow(spec.concurrent_transfers, spec.bandwidth)
+        downloader = Downloader(source.store, source.path.root, flow, count=job.receive)
+
+        async def fetch(file: _File) -> None:
+            await downloader.fetch(file.component, file.key, file.path)
+            job.file_done()
+
+        await each(todo, flow.slots, fetch)
+        await job.enter("Verifying")
+        await asyncio.to_thread(_verify, volume, source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    store: ObjectStore
+    path: NodePath
+    manifest: Manifest
+    tables: list[Table]
+    where: Mapping[TablePath, Path]
+
+    def directory(self, volume: Volume, table: Table) -> Path:
+        return volume.staged(self.where[replace(table.path, index="")], table.path)
+
+
+def wanted(manifest: Manifest, *, include_auth: bool) -> list[Table]:
+    """User keyspaces and the schema they need to be seen; roles where asked for; nothing of the old node's own."""
+    return [
+        table for table in manifest.tables if table.keyspace not in NEVER and (include_auth or table.keyspace != AUTH)
+    ]
+
+
+def _files(volume: Volume, source: _Source) -> list[_File]:
+    objects = source.manifest.objects
+    return [
+        _File(
+            component,
+            objects[component.object].key if component.size else "",
+            source.directory(volume, table) / file_name(sstable.name, component.name),
+        )
+        for table in source.tables
+        for sstable in table.sstables
+        for component in sstable.components
+    ]
+
+
+def _whole(file: _File) -> bool:
+    """A staged file got its name after it was checked and synced."""
+    try:
+        return file.path.stat().st_size == file.component.size
+    except FileNotFoundError:
+        return False
+
+
+def _check_space(data_dirs: tuple[Path, ...], needed: int) -> None:
+    """By file system: two data directories of one disk share its space."""
+    free = sum({data_dir.stat().st_dev: files.free_bytes(data_dir)[0] for data_dir in data_dirs}.values())
+    if needed > free:
+        message = f"{needed} bytes are to be restored and the volume has {free} free: enlarge it"
+        raise AgentError(Reason.DISK_FULL, message, retryable=True)
+
+
+def _verify(volume: Volume, source: _Source) -> None:
+    """Every SSTable is whole by its own TOC, and its Digest is the one that its Data.db was checked against."""
+    for table in source.tables:
+        directory = source.directory(volume, table)
+        for sstable in table.sstables:
+            _verify_sstable(directory, sstable)
+        if table.sstables:
+            files.sync_directory(directory)
+
+
+def _verify_sstable(directory: Path, sstable: SSTable) -> None:
+    found = FoundSSTable(sstable.name)
+    for component in sstable.components:
+        path = directory / file_name(sstable.name, component.name)
+        found.files[component.name] = FoundFile(component.name, path, path.stat().st_size)
+    if missing := found.missing():
+        message = f"{sstable.name} of {directory.name} has no {', '.join(missing)} in the backup"
+        raise AgentError(Reason.CORRUPT, message)
+    data = next(component for component in sstable.components if component.name == catalog.DATA)
+    if DIGEST in found.files and (digest := integrity.read_digest(found.files[DIGEST].path)) not in {None, data.crc}:
+        raise integrity.corrupt_data(found.files[catalog.DATA].path, data.crc, digest or 0)
+
+
+def _size(table: Table) -> int:
+    return sum(component.size for sstable in table.sstables for component in sstable.components)
+
+
+def _not_empty(tables: list[Table], where: Mapping[TablePath, Path]) -> dict[TablePath, Path]:
+    """Tables with a directory to rename: Cassandra makes the others itself."""
+    bases = sorted({replace(table.path, index="") for table in tables if table.sstables})
+    return {base: where[base] for base in bases}

@@ -1,0 +1,145 @@
+"""What the API tells without an operation: the node, its readiness, its metrics, and what a bucket holds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from agent import files, records
+from agent.catalog import check_tag
+from agent.errors import AgentError, Reason
+from agent.protocol import DataDirectory, Endpoint, Location, Node
+from agent.server import refuse, reply
+from agent.settings import VERSION
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from agent.cassandra import Cassandra
+    from agent.settings import Settings
+    from agent.stores import Opener
+
+
+class NodeRoutes:
+    """``/v1/node`` and ``/readyz``."""
+
+    def __init__(self, cassandra: Cassandra, settings: Settings, session: str) -> None:
+        self._cassandra = cassandra
+        self._settings = settings
+        self._session = session
+
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_get("/v1/node", self.node, allow_head=False)
+        app.router.add_get("/readyz", self.ready)
+
+    async def node(self, _request: web.Request) -> web.Response:
+        """DOWN, and nothing else of Cassandra's, where it does not answer."""
+        node = Node(session=self._session, agent_version=VERSION, pod=self._settings.pod, state="DOWN")
+        node.data_directories = await asyncio.to_thread(self._directories)
+        try:
+            facts = await self._cassandra.facts()
+        except AgentError:
+            return reply(node)
+        node.host_id, node.state, node.cluster = facts.host_id, facts.mode, facts.cluster
+        node.cassandra_version, node.schema_version = facts.release_version, facts.schema_version
+        node.tokens, node.live, node.unreachable = facts.tokens, facts.live, facts.unreachable
+        node.joining, node.schema_versions = facts.joining, facts.schema_versions
+        return reply(node)
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        try:
+            why_not = await self._cassandra.ready()
+        except AgentError as error:
+            why_not = error.message
+        return refuse(503, why_not, "NotReady") if why_not else reply({"ok": True})
+
+    def _directories(self) -> list[DataDirectory]:
+        found = []
+        for path in self._settings.data_dirs:
+            free, total = files.free_bytes(path)
+            found.append(DataDirectory(path=str(path), free=free, total=total))
+        return found
+
+
+class CatalogRoutes:
+    """``/v1/catalog/backups``: cluster records. ``cluster`` is required, ``datacenter`` narrows."""
+
+    def __init__(self, open_store: Opener) -> None:
+        self._open_store = open_store
+
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_get("/v1/catalog/backups", self.all, allow_head=False)
+        app.router.add_get("/v1/catalog/backups/{tag}", self.one, allow_head=False)
+
+    async def all(self, request: web.Request) -> web.Response:
+        cluster, datacenter = _required(request, "cluster"), request.query.get("datacenter")
+        async with self._open_store(location(request)) as store:
+            found = [
+                record
+                async for record in records.records(store, cluster)
+                if datacenter is None or record.datacenter == datacenter
+            ]
+        return reply(found)
+
+    async def one(self, request: web.Request) -> web.Response:
+        """Of the one datacenter that the backup has, where none is named."""
+        cluster, tag = _required(request, "cluster"), check_tag(request.match_info["tag"])
+        datacenter = request.query.get("datacenter")
+        async with self._open_store(location(request)) as store:
+            if datacenter is not None:
+                record = await records.find_record(store, cluster, tag, datacenter)
+                found = [] if record is None else [record]
+            else:
+                found = [record async for record in records.records(store, cluster, tag)]
+        if not found:
+            where = f"{store.name} has no backup {tag} of the cluster {cluster}"
+            message = f"{where}, datacenter {datacenter}" if datacenter else where
+            raise AgentError(Reason.BACKUP_NOT_FOUND, message)
+        if len(found) > 1:
+            names = ", ".join(record.datacenter for record in found)
+            raise AgentError(Reason.INVALID_SPEC, f"the backup {tag} has several datacenters: name one of {names}")
+        return reply(found[0])
+
+
+class MetricsRoute:
+    """``/metrics``."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_get("/metrics", self.metrics, allow_head=False)
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def location(request: web.Request) -> Location:
+    """From the query: backupType, target, endpointUrl, region, pathStyle, insecureSkipVerify."""
+    query = request.query
+    endpoint = Endpoint(
+        url=query.get("endpointUrl") or None,
+        region=query.get("region") or None,
+        path_style=_flag(request, "pathStyle"),
+        insecure_skip_verify=_flag(request, "insecureSkipVerify") or False,
+    )
+    return Location(
+        backup_type=_required(request, "backupType"), target=_required(request, "target"), endpoint=endpoint
+    )
+
+
+def _required(request: web.Request, name: str) -> str:
+    value = request.query.get(name)
+    if not value:
+        raise AgentError(Reason.INVALID_SPEC, f"the query needs {name}")
+    return value
+
+
+def _flag(request: web.Request, name: str) -> bool | None:
+    text = request.query.get(name)
+    if text not in {None, "", "true", "false"}:
+        raise AgentError(Reason.INVALID_SPEC, f"{name} must be true or false")
+    return text == "true" if text else None

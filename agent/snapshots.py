@@ -1,0 +1,136 @@
+"""Snapshots of ours: taken, known to be whole, cleared. A snapshot pins disk space, so none may be forgotten.
+
+``<state dir>/snapshots/<tag>.json`` is written when a snapshot is whole, and says who owns it. One on disk without that
+file is a leftover of a crash: the janitor clears it, unless an unfinished operation is about to take it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from agent import catalog, clock, files, sstables
+from agent.cassandra import PREFIX, Facts
+from agent.errors import AgentError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from agent.cassandra import Cassandra
+
+KEEP = 24 * 3600.0  # seconds that a snapshot waits for its backup; longer than any backup waits for its nodes
+_TRIES = 3
+
+log = structlog.get_logger(__name__)
+
+
+class Taken(msgspec.Struct, kw_only=True):
+    """A whole snapshot, and what the node was when it was taken."""
+
+    tag: str
+    operation: str
+    at: str
+    facts: Facts
+
+
+class Snapshots:
+    """All of one node's. Takes and clears of one tag take turns."""
+
+    def __init__(self, cassandra: Cassandra, data_dirs: Sequence[Path], state_dir: Path) -> None:
+        self._cassandra = cassandra
+        self._data_dirs = tuple(data_dirs)
+        self._directory = state_dir / "snapshots"
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def name(self, tag: str) -> str:
+        """What Cassandra and the disk call it."""
+        return PREFIX + catalog.check_tag(tag)
+
+    async def take(self, operation: str, tag: str) -> Taken:
+        """Once for one operation: what it took before a restart is kept, what was half taken is taken again."""
+        async with self._turns[tag]:
+            return await self._take(operation, tag)
+
+    async def _take(self, operation: str, tag: str) -> Taken:
+        taken = await self.taken(tag)
+        if taken is not None and taken.operation == operation:
+            return taken
+        await self._clear(tag)
+        for attempt in range(1, _TRIES + 1):
+            at = clock.now()
+            await self._cassandra.take_snapshot(self.name(tag))
+            try:
+                await self.scan(tag)
+                break
+            except AgentError as error:
+                if attempt == _TRIES:
+                    raise AgentError(Reason.SNAPSHOT_FAILED, error.message, retryable=True) from error
+                log.warning("the snapshot is not whole and is taken again", tag=tag, error=error.message)
+                await self._clear(tag)
+        facts = await self._cassandra.facts()
+        if not facts.host_id or not facts.tokens:
+            message = f"the node has no host id and tokens yet: it is {facts.mode or 'starting'}"
+            raise AgentError(Reason.CASSANDRA_UNAVAILABLE, message, retryable=True)
+        taken = Taken(tag=tag, operation=operation, at=at, facts=facts)
+        await asyncio.to_thread(files.write_atomic, self._file(tag), msgspec.json.encode(taken))
+        return taken
+
+    async def taken(self, tag: str) -> Taken | None:
+        """None when there is no whole snapshot of ours."""
+        return await asyncio.to_thread(self._read, tag)
+
+    async def scan(self, tag: str) -> sstables.Snapshot:
+        return await asyncio.to_thread(sstables.scan, self._data_dirs, self.name(tag))
+
+    async def clear(self, tag: str) -> None:
+        """Cleared afterwards, or an error. Cassandra does it; where it is down we unlink the links ourselves."""
+        async with self._turns[tag]:
+            await self._clear(tag)
+
+    async def _clear(self, tag: str) -> None:
+        name = self.name(tag)
+        await asyncio.to_thread(files.remove, self._file(tag))
+        left = await self._on_disk(name)
+        if not left:
+            return
+        try:
+            await self._cassandra.clear_snapshot(name)
+        except AgentError as error:
+            log.warning("Cassandra does not clear the snapshot, the agent does", snapshot=name, error=error.message)
+        for directory in await self._on_disk(name):
+            await asyncio.to_thread(files.remove_tree, directory)
+
+    async def sweep(self, busy: Iterable[str]) -> list[str]:
+        """Clears what nobody waits for: leftovers of a crash, and what waited too long. ``busy``: tags in work."""
+        keep = set(busy)
+        found = await asyncio.to_thread(sstables.snapshots, self._data_dirs, PREFIX)
+        swept = []
+        for name in sorted(found):
+            tag = name.removeprefix(PREFIX)
+            if tag in keep:
+                continue
+            taken = await self.taken(tag)
+            if taken is not None and clock.seconds_since(taken.at) < KEEP:
+                continue
+            log.info("an abandoned snapshot is cleared", snapshot=name)
+            await self.clear(tag)
+            swept.append(tag)
+        return swept
+
+    async def _on_disk(self, name: str) -> list[Path]:
+        found = await asyncio.to_thread(sstables.snapshots, self._data_dirs, name)
+        return found.get(name, [])
+
+    def _read(self, tag: str) -> Taken | None:
+        try:
+            return msgspec.json.decode(self._file(tag).read_bytes(), type=Taken)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
+    def _file(self, tag: str) -> Path:
+        return self._directory / f"{catalog.check_tag(tag)}.json"

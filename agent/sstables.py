@@ -1,0 +1,188 @@
+"""What a snapshot holds on disk: tables, their SSTables, and every component of each. All of it blocks: use a thread.
+
+``<data dir>/<ks>/<table>-<id>/snapshots/<tag>/[.<index>/]<version>-<id>-<format>-<component>``. The format is open: any
+file with an SSTable's prefix belongs to it (BIG of 3.0 to 5.0, BTI, integer and UUID ids, SAI). Cassandra writes one
+``manifest.json`` a table, in one of the data directories, which names each SSTable's Data.db (TableSnapshot and
+SnapshotManifest in apache/cassandra): every file named there must be there, and whole, or the snapshot is no backup.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from agent.catalog import DATA, TablePath
+from agent.errors import AgentError, Reason
+from agent.files import subdirectories
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+TOC = "TOC.txt"
+DIGEST = "Digest.crc32"
+SKIPPED = frozenset({"system", "system_traces"})  # the node's own: a restored node writes its own anew
+# Cassandra rebuilds or ignores what is not here; without one of these it does not open the SSTable.
+ESSENTIAL = frozenset({DATA, "Index.db", "Partitions.db", "Rows.db", "Statistics.db", "CompressionInfo.db"})
+
+_FILE = re.compile(r"(?P<sstable>[a-z]{2}-[0-9a-z_]{1,64}-[a-z]{1,16})-(?P<component>[A-Za-z0-9_][A-Za-z0-9_.+-]*)\Z")
+_TABLE = re.compile(r"(?P<name>[A-Za-z0-9_]+)-(?P<id>[0-9a-f]{32})\Z")
+_UUID_ID = re.compile(r"[a-z]{2}-[0-9a-z]{4}_[0-9a-z]{4}_[0-9a-z]{18}-")
+
+
+@dataclass(slots=True)
+class FoundFile:
+    component: str
+    path: Path
+    size: int
+
+
+@dataclass(slots=True)
+class FoundSSTable:
+    """``name`` is ``<version>-<id>-<format>``."""
+
+    name: str
+    files: dict[str, FoundFile] = field(default_factory=dict)
+
+    def missing(self) -> list[str]:
+        """Components without which this is no whole SSTable: Data, TOC, and the essential ones that TOC names."""
+        absent = [name for name in (DATA, TOC) if name not in self.files or not self.files[name].size]
+        if TOC in absent:
+            return absent
+        named = self.files[TOC].path.read_text(encoding="ascii", errors="replace").split()
+        return absent + [name for name in named if name in ESSENTIAL and name not in self.files]
+
+
+@dataclass(slots=True)
+class FoundTable:
+    path: TablePath
+    sstables: dict[str, FoundSSTable] = field(default_factory=dict)
+    schema: str = ""
+    listed: bool = False  # Cassandra's manifest.json was there
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Index tables stand beside their table. ``dropped`` counts SSTables that were still being written."""
+
+    tables: list[FoundTable]
+    dropped: int = 0
+
+    def files(self) -> Iterator[FoundFile]:
+        for table in self.tables:
+            for sstable in table.sstables.values():
+                yield from sstable.files.values()
+
+
+def parse(file: str) -> tuple[str, str] | None:
+    """(SSTable, component) of a file's name; None for any other file."""
+    found = _FILE.match(file)
+    return (found["sstable"], found["component"]) if found else None
+
+
+def has_uuid_id(sstable: str) -> bool:
+    """Such files need ``uuid_sstable_identifiers_enabled``: a node without it does not start (CASSANDRA-17048)."""
+    return bool(_UUID_ID.match(sstable))
+
+
+def scan(data_dirs: Sequence[Path], snapshot: str, *, skipped: Iterable[str] = SKIPPED) -> Snapshot:
+    """The whole snapshot. Raises SnapshotGone when there is none, SnapshotFailed when it is not whole."""
+    found: dict[TablePath, FoundTable] = {}
+    listed: dict[TablePath, set[str]] = {}  # table or index -> SSTables that Cassandra says the snapshot has
+    for path, directory in _snapshot_directories(data_dirs, snapshot, frozenset(skipped)):
+        for name in _read_table(found, path, directory) or ():
+            index, _, file = name.rpartition("/")
+            if parsed := parse(file):
+                listed.setdefault(replace(path, index=index), set()).add(parsed[0])
+    if not found:
+        raise AgentError(Reason.SNAPSHOT_GONE, f"no table has the snapshot {snapshot}: take it again", retryable=True)
+    for path, table in found.items():
+        if not path.index and not table.listed:
+            raise _not_whole(path, "it has no manifest.json")
+    if gone := sorted(path for path in listed if path not in found):
+        raise _not_whole(gone[0], "its directory is not there")
+    dropped = sum(_settle(table, listed.get(path, set())) for path, table in found.items())
+    return Snapshot([found[path] for path in sorted(found)], dropped)
+
+
+def snapshots(data_dirs: Sequence[Path], prefix: str) -> dict[str, list[Path]]:
+    """Every snapshot on disk whose tag starts with ``prefix``, and its directories."""
+    found: dict[str, list[Path]] = {}
+    for data_dir in data_dirs:
+        for keyspace in subdirectories(data_dir):
+            for table in subdirectories(keyspace):
+                for snapshot in subdirectories(table / "snapshots"):
+                    if snapshot.name.startswith(prefix):
+                        found.setdefault(snapshot.name, []).append(snapshot)
+    return found
+
+
+def _snapshot_directories(
+    data_dirs: Sequence[Path], snapshot: str, skipped: frozenset[str]
+) -> Iterator[tuple[TablePath, Path]]:
+    for data_dir in data_dirs:
+        for keyspace in subdirectories(data_dir):
+            if keyspace.name in skipped or keyspace.name.startswith("."):
+                continue
+            for directory in subdirectories(keyspace):
+                found = _TABLE.match(directory.name)
+                if found and (taken := directory / "snapshots" / snapshot).is_dir():
+                    yield TablePath(keyspace.name, found["name"], found["id"]), taken
+
+
+def _read_table(found: dict[TablePath, FoundTable], path: TablePath, directory: Path) -> set[str] | None:
+    """Adds one directory's files; the names in its manifest.json, None where it has none."""
+    table = found.setdefault(path, FoundTable(path))
+    named: set[str] | None = None
+    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False) and entry.name.startswith("."):
+            inner = replace(path, index=entry.name)
+            _add_files(found.setdefault(inner, FoundTable(inner)), os.scandir(entry.path), directory / entry.name)
+        elif entry.name == "manifest.json":
+            named = _read_listed(path, directory / entry.name)
+            table.listed = True
+        elif entry.name == "schema.cql":
+            table.schema = (directory / entry.name).read_text(encoding="utf-8", errors="replace")
+    _add_files(table, os.scandir(directory), directory)
+    return named
+
+
+def _add_files(table: FoundTable, entries: Iterable[os.DirEntry[str]], directory: Path) -> None:
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        parsed = parse(entry.name)
+        if parsed is None or not entry.is_file(follow_symlinks=False):
+            continue
+        name, component = parsed
+        sstable = table.sstables.setdefault(name, FoundSSTable(name))
+        if component in sstable.files:
+            raise _not_whole(table.path, f"{entry.name} is in two data directories")
+        size = entry.stat(follow_symlinks=False).st_size
+        sstable.files[component] = FoundFile(component, directory / entry.name, size)
+
+
+def _read_listed(path: TablePath, file: Path) -> set[str]:
+    try:
+        names = json.loads(file.read_bytes())["files"]
+        return {str(name) for name in names}
+    except (ValueError, KeyError, TypeError) as error:
+        raise _not_whole(path, f"its manifest.json cannot be read ({error})") from error
+
+
+def _settle(table: FoundTable, expected: set[str]) -> int:
+    """Drops what was still being written when the links were made; what Cassandra lists must be whole."""
+    for name in sorted(expected):
+        missing = table.sstables[name].missing() if name in table.sstables else [DATA]
+        if missing:
+            raise _not_whole(table.path, f"{name} has no {', '.join(missing)}")
+    partial = [name for name, sstable in table.sstables.items() if name not in expected and sstable.missing()]
+    for name in partial:
+        del table.sstables[name]
+    return len(partial)
+
+
+def _not_whole(path: TablePath, what: str) -> AgentError:
+    message = f"the snapshot of {path.relative} is not whole: {what}; take it again"
+    return AgentError(Reason.SNAPSHOT_FAILED, message, retryable=True)

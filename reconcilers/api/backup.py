@@ -1,0 +1,195 @@
+"""CassandraBackup: one backup of every node its selector finds."""
+# ruff: noqa: RUF012  msgspec gives each object its own copy of an empty default
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from controller.resource import Resource
+from reconcilers.api import common
+from reconcilers.api.backup_status import FINAL_PHASES, BackupStatus
+from reconcilers.api.common import TARGET_RULE, Api, BackupType, Endpoint, Kind, LabelSelector, ObjectReference
+from reconcilers.api.describe import Rule, doc
+from reconcilers.labels import API_GROUP
+
+BACKUPS = Resource(API_GROUP, common.VERSION, "cassandrabackups", "CassandraBackup")
+
+
+class Type(StrEnum):
+    INCREMENTAL = "Incremental"
+    FULL = "Full"
+
+
+class NodeFailurePolicy(StrEnum):
+    FAIL = "Fail"
+    ALLOW_PARTIAL = "AllowPartial"
+
+
+class DeletionPolicy(StrEnum):
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+class Verify(StrEnum):
+    NONE = "None"
+    SIZE = "Size"
+    HASH = "Hash"
+
+
+class ServerSideEncryption(StrEnum):
+    NONE = "none"
+    AES256 = "AES256"
+    KMS = "KMS"
+
+
+class Encryption(Api, kw_only=True):
+    RULES: ClassVar = (
+        Rule("!has(self.sse) || self.sse != 'KMS' || has(self.kmsKeyId)", "sse KMS needs kmsKeyId, the key's name"),
+    )
+    sse: Annotated[ServerSideEncryption, doc("How the store encrypts: none, AES256 or KMS. none by default.")] = (
+        ServerSideEncryption.NONE
+    )
+    kms_key_id: Annotated[str, doc("Name of the key, with KMS.", maxLength=2048)] = ""
+
+
+class BackupSpec(Api, kw_only=True):
+    RULES: ClassVar = (
+        TARGET_RULE,
+        Rule("!(has(self.keyspaces) && has(self.tables))", "keyspaces and tables exclude each other: give one of them"),
+        Rule(
+            "!has(self.minNodes) || (has(self.nodeFailurePolicy) && self.nodeFailurePolicy == 'AllowPartial')",
+            "minNodes has a meaning with nodeFailurePolicy AllowPartial only",
+        ),
+    )
+    backup_type: Annotated[BackupType, doc("Kind of the store: AWS_S3, GCP_BLOB, AZURE_BLOB or FILE.")]
+    target: common.Target
+    selector: Annotated[
+        LabelSelector | None,
+        doc(
+            "Which pods are backed up. Without it the labels of this object are the selector, all of them, but for "
+            "those that tools such as Helm and Argo CD put on everything."
+        ),
+    ] = None
+    snapshot_tag: Annotated[
+        str,
+        doc(
+            "Name of the backup in the store, and of the snapshot on the nodes. The name of this object by default.",
+            pattern=common.TAG_PATTERN,
+            maxLength=common.TAG_LENGTH,
+        ),
+    ] = ""
+    keyspaces: Annotated[
+        common.Names, doc("Keyspaces to back up; all by default. system_schema is always with them.", maxItems=256)
+    ] = []
+    tables: Annotated[common.Names, doc("Tables to back up, as keyspace.table; all by default.", maxItems=1024)] = []
+    entities: Annotated[
+        str,
+        doc("Keyspaces or tables, separated by commas: an older spelling of keyspaces and tables.", maxLength=65536),
+    ] = ""
+    type: Annotated[
+        Type,
+        doc(
+            "Incremental, the default, sends what the store does not hold yet. Full sends everything again. Either one "
+            "can be restored by itself."
+        ),
+    ] = Type.INCREMENTAL
+    endpoint: Annotated[Endpoint | None, doc("Where the store answers, if not at its provider's own address.")] = None
+    credentials_secret_ref: Annotated[
+        ObjectReference | None,
+        doc(
+            "Secret with the store's credentials, read by the agents alone. By default the agents find them as the "
+            "provider's own tools do: in the datacenter's env, or through its service account."
+        ),
+    ] = None
+    encryption: Annotated[Encryption | None, doc("How the store encrypts what it keeps.")] = None
+    storage_class: Annotated[str, doc("The store's storage class. The bucket's own by default.", maxLength=64)] = ""
+    bandwidth: common.Bandwidth = None
+    concurrent_transfers: common.ConcurrentTransfers = 4
+    parallelism: Annotated[
+        int,
+        doc(
+            "How many nodes upload at a time; 0, the default, is all of them. Snapshots are always taken together "
+            "first.",
+            minimum=0,
+            maximum=10000,
+        ),
+    ] = 0
+    node_failure_policy: Annotated[
+        NodeFailurePolicy,
+        doc(
+            "Fail, the default, fails the backup when a node fails for good. AllowPartial completes it without the "
+            "node."
+        ),
+    ] = NodeFailurePolicy.FAIL
+    min_nodes: Annotated[
+        int | str | None,
+        doc(
+            "Fewest nodes, as a number or a percentage, that a partial backup may have.",
+            pattern="^(100|[1-9]?[0-9])%$",
+            maxLength=4,
+        ),
+    ] = None
+    retries: common.Retries = 3
+    starting_deadline_seconds: Annotated[
+        int,
+        doc(
+            "Seconds after its creation by which the backup must have started, else it fails. 600 by default.",
+            minimum=1,
+        ),
+    ] = 600
+    active_deadline_seconds: common.ActiveDeadline = 86400
+    node_progress_deadline_seconds: common.ProgressDeadline = 900
+    deletion_policy: Annotated[
+        DeletionPolicy,
+        doc(
+            "What becomes of the data in the store when this object is deleted: Retain, the default, keeps it. "
+            "May be changed."
+        ),
+    ] = DeletionPolicy.RETAIN
+    ttl_seconds_after_finished: Annotated[
+        int | None,
+        doc(
+            "Seconds after its end at which this object is deleted, as if by hand. Never by default. May be changed.",
+            minimum=0,
+        ),
+    ] = None
+    cancel: Annotated[bool, doc("Set to true to stop the backup. It cannot be set back.")] = False
+    verify: Annotated[
+        Verify, doc("What is compared after the upload: None, Size (the default) or Hash, which reads everything back.")
+    ] = Verify.SIZE
+    import_existing: Annotated[
+        bool, doc("Whether this object only registers a backup that the store holds already. False by default.")
+    ] = False
+    status: Annotated[str, doc("Ignored. Accepted because early versions of this API had it here.")] = ""
+
+
+MUTABLE = ("deletionPolicy", "ttlSecondsAfterFinished", "cancel", "status")
+
+
+class CassandraBackup(Kind, kw_only=True):
+    resource: ClassVar = BACKUPS
+    kind: str = BACKUPS.kind
+    spec: Annotated[
+        BackupSpec,
+        doc(
+            "What to back up, and to where. It cannot be changed, but for deletionPolicy, ttlSecondsAfterFinished and "
+            "cancel.",
+            rules=common.immutable(BackupSpec, MUTABLE),
+        ),
+    ]
+    status: Annotated[BackupStatus, doc("How far the backup is. Written by the operator.")] = msgspec.field(
+        default_factory=BackupStatus
+    )
+
+    @property
+    def tag(self) -> str:
+        """The backup's name in the store."""
+        return self.spec.snapshot_tag or self.metadata.name
+
+    @property
+    def ended(self) -> bool:
+        """Its phase is one that is never left."""
+        return self.status.phase in FINAL_PHASES

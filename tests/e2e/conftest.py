@@ -1,0 +1,124 @@
+"""Fixtures of the ring that runs on a real cluster.
+
+The demo's scenario runs once, first, and leaves two datacenters for all the others: the restored one, of three nodes,
+and the small one. The agents have keys of their own user in the store, so that a test can take a right away from them.
+E2E_REUSE=1 takes the datacenters that an earlier run left, where they are ready: for work on one scenario.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dev.scenario import bed, install, nodes, state
+from dev.scenario.demo import CBACK, CDC, Demo
+from dev.scenario.documents import BACKUP, BOTH, BUCKET, RESTORED, SMALL
+from dev.scenario.kubectl import Kubectl, KubectlError, condition_of
+from dev.scenario.minio_admin import MinioAdmin, allow_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.scenario.store import Store
+
+NAMESPACE = "cassandra-e2e"
+AGENTS, AGENTS_SECRET = "agents", "agents-secret-key"
+_SECONDS = 1500.0  # of one test, with what its fixtures do
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "smoke: the demo's scenario, which CI runs for every change")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The demo's scenario first, since the others stand on it."""
+    ours = [item for item in items if item.path.is_relative_to(__file__.rpartition("/")[0])]
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(_SECONDS))
+    items.sort(key=lambda item: item in ours and item.get_closest_marker("smoke") is None)
+
+
+@dataclass(frozen=True)
+class World:
+    """The cluster with what the demo's scenario left on it."""
+
+    demo: Demo
+
+    @property
+    def kubectl(self) -> Kubectl:
+        return self.demo.kubectl
+
+    @property
+    def store(self) -> Store:
+        return self.demo.store
+
+    @property
+    def endpoint(self) -> str:
+        return self.demo.bed.store
+
+    @cached_property
+    def admin(self) -> MinioAdmin:
+        return _admin(self.demo.bed)
+
+    def pods(self) -> list[str]:
+        """Of the restored datacenter, by name."""
+        return nodes.names(self.kubectl, RESTORED)
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """Runs the demo's scenario. Where it fails, everything fails, after a look at how things stand."""
+    cluster = bed.up()
+    admin = _admin(cluster)
+    admin.add_user(AGENTS, AGENTS_SECRET)
+    admin.set_policy(AGENTS, allow_all())
+    demo = Demo(cluster, AGENTS, AGENTS_SECRET, namespace=NAMESPACE)
+    if os.environ.get("E2E_REUSE") and _left(demo):
+        _forget_backups(demo)
+    else:
+        try:
+            demo.run()
+        except BaseException:
+            state.dump(demo.kubectl)
+            raise
+        finally:
+            print(f"\n{demo.time.table()}")  # noqa: T201  what took how long
+    yield World(demo)
+    if not os.environ.get("E2E_REUSE"):
+        install.remove_namespace(demo.kubectl)
+        demo.store.remove(BUCKET)
+
+
+@pytest.fixture(autouse=True)
+def _state_on_failure(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What there is to see when a test failed, before the next one changes it."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed and "world" in request.fixturenames:
+        found: World = request.getfixturevalue("world")
+        state.dump(found.kubectl)
+
+
+def _admin(cluster: bed.Bed) -> MinioAdmin:
+    return MinioAdmin(cluster.store, cluster.store_user, cluster.store_password)
+
+
+def _forget_backups(demo: Demo) -> None:
+    """Those of the scenarios, so that each makes its own again."""
+    for each in demo.kubectl.list(CBACK):
+        name = each["metadata"]["name"]
+        if name not in (BACKUP, BOTH):
+            demo.kubectl.delete(CBACK, name)
+            demo.store.delete(BUCKET, [key for key in demo.store.keys(BUCKET) if f"/_backups/{name}/" in key])
+
+
+def _left(demo: Demo) -> bool:
+    try:
+        found = [demo.kubectl.find(CDC, name) or {} for name in (RESTORED, SMALL)]
+    except KubectlError:
+        return False
+    return all(condition_of(each, "Ready").get("status") == "True" for each in found)
