@@ -17,6 +17,7 @@ from agent.errors import AgentError, Reason
 STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
 STORAGE_PROXY = "org.apache.cassandra.db:type=StorageProxy"
 PREFIX = "co-"  # of every snapshot of ours: what a janitor may clear, and nothing else
+_READY_TIMEOUT = 4.0  # a probe that waits longer is given up by kubelet
 _TAKE = "takeSnapshot(java.lang.String,java.util.Map,[Ljava.lang.String;)"
 _CLEAR = "clearSnapshot(java.lang.String,[Ljava.lang.String;)"
 _ATTRIBUTES = {
@@ -83,7 +84,7 @@ class Cassandra:
     async def ready(self) -> str:
         """Empty when clients can be served; else one sentence that says why not."""
         wanted = _read(STORAGE_SERVICE, ["OperationMode", "NativeTransportRunning"])
-        answers = await self._post([wanted], self._timeout)
+        answers = await self._post([wanted], min(self._timeout, _READY_TIMEOUT))
         values = _value(answers[0])
         if values.get("OperationMode") != "NORMAL":
             return f"Cassandra is {values.get('OperationMode') or 'starting'}, not NORMAL"

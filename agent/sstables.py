@@ -30,7 +30,6 @@ ESSENTIAL = frozenset({DATA, "Index.db", "Partitions.db", "Rows.db", "Statistics
 
 _FILE = re.compile(r"(?P<sstable>[a-z]{2}-[0-9a-z_]{1,64}-[a-z]{1,16})-(?P<component>[A-Za-z0-9_][A-Za-z0-9_.+-]*)\Z")
 _TABLE = re.compile(r"(?P<name>[A-Za-z0-9_]+)-(?P<id>[0-9a-f]{32})\Z")
-_UUID_ID = re.compile(r"[a-z]{2}-[0-9a-z]{4}_[0-9a-z]{4}_[0-9a-z]{18}-")
 
 
 @dataclass(slots=True)
@@ -48,12 +47,15 @@ class FoundSSTable:
     files: dict[str, FoundFile] = field(default_factory=dict)
 
     def missing(self) -> list[str]:
-        """Components without which this is no whole SSTable: Data, TOC, and the essential ones that TOC names."""
-        absent = [name for name in (DATA, TOC) if name not in self.files or not self.files[name].size]
-        if TOC in absent:
-            return absent
-        named = self.files[TOC].path.read_text(encoding="ascii", errors="replace").split()
-        return absent + [name for name in named if name in ESSENTIAL and name not in self.files]
+        """Components without which this is no whole SSTable. TOC names them; one that was streamed as a whole has no
+        TOC (SSTableZeroCopyWriter writes none; seen on 5.0.6 after a bootstrap), and then the format tells.
+        """
+        absent = [DATA] if DATA not in self.files or not self.files[DATA].size else []
+        if TOC in self.files:
+            named = self.files[TOC].path.read_text(encoding="ascii", errors="replace").split()
+        else:
+            named = ["Statistics.db", *(("Partitions.db", "Rows.db") if self.name.endswith("-bti") else ("Index.db",))]
+        return absent + [name for name in named if name in ESSENTIAL and name not in self.files and name != DATA]
 
 
 @dataclass(slots=True)
@@ -85,7 +87,7 @@ def parse(file: str) -> tuple[str, str] | None:
 
 def has_uuid_id(sstable: str) -> bool:
     """Such files need ``uuid_sstable_identifiers_enabled``: a node without it does not start (CASSANDRA-17048)."""
-    return bool(_UUID_ID.match(sstable))
+    return "_" in sstable
 
 
 def scan(data_dirs: Sequence[Path], snapshot: str, *, skipped: Iterable[str] = SKIPPED) -> Snapshot:
@@ -177,7 +179,11 @@ def _settle(table: FoundTable, expected: set[str]) -> int:
         missing = table.sstables[name].missing() if name in table.sstables else [DATA]
         if missing:
             raise _not_whole(table.path, f"{name} has no {', '.join(missing)}")
-    partial = [name for name, sstable in table.sstables.items() if name not in expected and sstable.missing()]
+    partial = [
+        name
+        for name, sstable in table.sstables.items()
+        if name not in expected and (TOC not in sstable.files or sstable.missing())
+    ]
     for name in partial:
         del table.sstables[name]
     return len(partial)

@@ -32,13 +32,13 @@ class Health:
     async def start(self, host: str, port: int) -> None:
         """Port 0 takes a free one; see ``port``."""
         app = web.Application()
-        app.router.add_get("/healthz", lambda _: _answer(self._alive()))
-        app.router.add_get("/readyz", lambda _: _answer(self._ready()))
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", _metrics)
         app.router.add_get("/debug/statistics", self._debug)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, shutdown_timeout=1.0)
+        site = web.TCPSite(self._runner, host, port)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -47,11 +47,17 @@ class Health:
             await self._runner.cleanup()
             self._runner = None
 
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return _answer(self._alive())
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        return _answer(self._ready())
+
     async def _debug(self, _request: web.Request) -> web.Response:
         return web.Response(body=msgspec.json.encode(self._statistics()), content_type="application/json")
 
 
-async def _answer(problem: str) -> web.Response:
+def _answer(problem: str) -> web.Response:
     return web.Response(text=problem or "ok", status=503 if problem else 200)
 
 

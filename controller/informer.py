@@ -48,6 +48,7 @@ class Informer(Generic[T]):
         watch_seconds: tuple[float, float] = WATCH_SECONDS,
     ) -> None:
         self.resource = resource
+        self.name = f"{resource}[{label_selector}]" if label_selector else str(resource)
         self.store: Store[T] = Store(indexes)
         self._writer = StoreWriter(self.store)
         self._handlers: list[Callable[[T | None, T | None], None]] = []
@@ -63,7 +64,7 @@ class Informer(Generic[T]):
             watch_seconds=watch_seconds,
         )
         metrics.init_resource(str(resource))
-        self._size = metrics.STORE_OBJECTS.labels(str(resource))
+        self._size = metrics.STORE_OBJECTS.labels(self.name)
 
     def subscribe(self, handler: Callable[[T | None, T | None], None]) -> None:
         """Hears of what is in the store already, too. A handler is quick and synchronous; what it raises is logged."""

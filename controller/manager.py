@@ -102,12 +102,12 @@ class Manager:
 
     async def _run(self) -> None:
         tasks = [self._spawn(name, start) for name, start, leader_only in self._tasks if not leader_only]
-        informers = [self._spawn(f"informer {i.resource}", i.run) for i in self._informers]
+        informers = [self._spawn(f"informer {i.name}", i.run) for i in self._informers]
         main: list[asyncio.Task[None]] = []
         try:
             await self._until(self._all_ready(), [*tasks, *informers])
             if not self._stop.is_set():
-                _log.info("stores ready", objects={str(i.resource): len(i.store) for i in self._informers})
+                _log.info("stores ready", objects={i.name: len(i.store) for i in self._informers})
                 main = [asyncio.create_task(self._elect(), name="main")]
                 await self._until(self._stop.wait(), [*main, *tasks, *informers])
         finally:
@@ -205,12 +205,12 @@ class Manager:
         return "" if self.elector is None or self.elector.healthy else "leads without a Lease"
 
     def _ready(self) -> str:
-        waiting = sorted(str(i.resource) for i in self._informers if not i.store.ready)
+        waiting = sorted(i.name for i in self._informers if not i.store.ready)
         return f"not listed yet: {', '.join(waiting)}" if waiting else ""
 
     def _statistics(self) -> dict[str, Any]:
         return {
-            "stores": {str(i.resource): len(i.store) for i in self._informers},
+            "stores": {i.name: len(i.store) for i in self._informers},
             "queues": {c.name: c.statistics()._asdict() for c in self._controllers},
             "leader": self.elector.statistics()._asdict() if self.elector else None,
         }

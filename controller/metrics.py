@@ -35,7 +35,7 @@ API_SECONDS = Histogram(
     "operator_api_request_seconds", "Time of one request.", ["verb"], buckets=_SECONDS, registry=REGISTRY
 )
 
-STORE_OBJECTS = Gauge("operator_store_objects", "Objects held.", ["resource"], registry=REGISTRY)
+STORE_OBJECTS = Gauge("operator_store_objects", "Objects held.", ["store"], registry=REGISTRY)
 WATCH_LISTS = Counter("operator_watch_lists", "Full lists.", ["resource"], registry=REGISTRY)
 WATCH_FAILURES = Counter("operator_watch_failures", "Lists and watches that failed.", ["resource"], registry=REGISTRY)
 WATCH_BROKEN = Counter("operator_watch_broken_objects", "Objects not decoded.", ["resource"], registry=REGISTRY)
@@ -62,7 +62,7 @@ def init_controller(name: str) -> None:
 
 
 def init_resource(resource: str) -> None:
-    for metric in (STORE_OBJECTS, WATCH_LISTS, WATCH_FAILURES, WATCH_BROKEN):
+    for metric in (WATCH_LISTS, WATCH_FAILURES, WATCH_BROKEN):
         metric.labels(resource)
 
 

@@ -235,7 +235,9 @@ class Agents:
             raise UnknownOperation("UnknownOperation", f"the agent of {address.pod} does not know this operation")
         if status >= 500 and (operation or not refusal.error):  # it starts, or stops: no word about the operation
             raise _unreachable(address, refusal.error or f"it answered {status}")
-        raise AgentRefused(refusal.reason, refusal.error or f"the agent of {address.pod} answered {status}")
+        raise AgentRefused(
+            refusal.reason or "AgentRefused", refusal.error or f"the agent of {address.pod} answered {status}"
+        )
 
 
 def _refusal(content: bytes) -> _Refusal:

@@ -39,7 +39,7 @@ class AgentIdentity:
 
 
 class MasterKey:
-    """The operator's own secret. With a new key the agents must restart: they hold what was derived from the old one."""
+    """The operator's own secret. After a new key the agents must restart: they hold what the old one gave."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) < _MIN_KEY_BYTES:

@@ -8,7 +8,7 @@ remembered here may be lost at any time: wanting the same operation again reads 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from controller.clock import parse_rfc3339
 from reconcilers.agents import Address, AgentError, AgentRefused, Agents, UnknownOperation
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable
 
     import msgspec
@@ -93,11 +94,11 @@ class Operations:
         return self._follow(_Followed(owner, wake, address, operation_id, kind, spec=None, cancelled=True)).view
 
     def again(self, owner: Key, address: Address, operation_id: str) -> None:
-        """It is final, and something else will start it once more: go on watching until it comes forward."""
+        """It failed, and something else will start it once more: say that this was seen, and watch until it is."""
         followed = self._followed.get((owner, address.pod, operation_id))
         if followed is not None and followed.task is not None and followed.task.done():
             followed.again = True
-            followed.task = self._begin(followed)
+            followed.task = asyncio.create_task(self._look_again(followed), name=f"follow {operation_id} again")
 
     def forget(self, owner: Key) -> None:
         """The owner is gone or ended: stop following all of its operations."""
@@ -144,33 +145,31 @@ class Operations:
         if followed.task is not None:
             followed.task.cancel()
 
+    async def _look_again(self, f: _Followed) -> None:
+        """Dismisses the failure, which is what a DELETE of a final operation means. Once, and only at once: a later
+        one would cancel the next try.
+        """
+        with suppress(AgentError, TimeoutError):
+            await self._agents.cancel(f.address, f.operation_id)
+        await self._drive(f)
+
     async def _drive(self, f: _Followed) -> None:
-        pause = _RETRY_FIRST
-        started = False
+        pause, started = _RETRY_FIRST, False
         while True:
             try:
                 operation = await self._step(f, started=started)
-                started = True
-            except UnknownOperation as e:
-                if f.cancelled:
-                    f.view.refused = AgentRefused(e.reason, e.message)
-                    f.wake(f.owner)
+            except AgentError as e:
+                if self._is_over(f, e):
                     return
-                started = False  # a volume that is new, or an init container that has not begun
-                self._silent(f, e)
-            except AgentRefused as e:
-                f.view.refused = e
-                f.wake(f.owner)
-                return
-            except (AgentError, TimeoutError) as e:
-                self._silent(f, e)
+                if isinstance(e, UnknownOperation):
+                    started = False  # a volume that is new, or an init container that has not begun
             except Exception as e:  # noqa: BLE001  a defect here must not end the following for good
-                self._log.warning("following failed", operation=f.operation_id, pod=f.address.pod, exc_info=True)
+                if not isinstance(e, TimeoutError):
+                    self._log.warning("following failed", operation=f.operation_id, pod=f.address.pod, exc_info=True)
                 self._silent(f, e)
             else:
+                started = True
                 moved = self._see(f, operation)
-                if moved:
-                    f.again = False
                 if operation.state.final and not f.again:
                     return
                 pause = pause if f.again else _RETRY_FIRST
@@ -188,6 +187,18 @@ class Operations:
         since = known.revision if known is not None else 0
         return await self._agents.poll(f.address, f.operation_id, since=since, wait=_WAIT)
 
+    def _is_over(self, f: _Followed, error: AgentError) -> bool:
+        """Whether there is nothing left to follow. What is not known to the agent cannot be cancelled any more."""
+        if isinstance(error, AgentRefused):
+            f.view.refused = error
+        elif isinstance(error, UnknownOperation) and f.cancelled:
+            f.view.refused = AgentRefused(error.reason, error.message)
+        else:
+            self._silent(f, error)
+            return False
+        f.wake(f.owner)
+        return True
+
     def _see(self, f: _Followed, operation: Operation) -> bool:
         """Take over what the agent says. True when the operation has changed since the last look."""
         before, view, now = f.view.operation, f.view, self._clock.now()
@@ -198,6 +209,7 @@ class Operations:
             view.moved_at = now
         news = before is None or view.silent_since is not None or _decided(before) != _decided(operation)
         view.operation, view.silent_since, view.silence = operation, None, ""
+        f.again = f.again and not moved
         if news:
             f.wake(f.owner)
         return moved

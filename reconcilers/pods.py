@@ -23,10 +23,18 @@ def address(pod: RawObject | None) -> Address | None:
 
 
 def ready(pod: RawObject | None) -> bool:
+    return ready_since(pod) is not None
+
+
+def ready_since(pod: RawObject | None) -> str | None:
+    """RFC 3339, empty where nobody says; None for a pod that is not ready."""
     if pod is None or pod.metadata.deletion_timestamp is not None:
-        return False
+        return None
     conditions: list[dict[str, Any]] = pod.body.get("status", {}).get("conditions", [])
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+    for condition in conditions:
+        if condition.get("type") == "Ready" and condition.get("status") == "True":
+            return condition.get("lastTransitionTime") or ""
+    return None
 
 
 def waiting_reason(pod: RawObject | None) -> str:

@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from dev.bed import contexts
+from dev.bed import fetch
 from dev.bed.paths import cache
 from dev.bed.say import run_logged
 
@@ -46,7 +46,7 @@ def _log() -> Path:
 
 
 def _argv(*arguments: str | Path) -> list[str]:
-    """buildah in a mount namespace of its own, so that what it mounts ends with it, however it ends."""
+    """Run buildah in a mount namespace of its own, so that what it mounts ends with it, however it ends."""
     root = cache() / "buildah"
     fixed = ["--root", root / "storage", "--runroot", root / "run", "--storage-driver", "overlay"]
     return ["unshare", "--mount", "--propagation", "private", "buildah", *map(str, fixed), *map(str, arguments)]
@@ -64,7 +64,7 @@ def index() -> dict[str, dict[str, Any]]:
 
 
 def base_image() -> str:
-    rootfs = contexts.base()
+    rootfs = fetch.base()
     tag = f"localhost/bed-base:{rootfs.name}"
     if not _output("images", "--quiet", tag):
         script = """set -e
@@ -129,4 +129,4 @@ def _forget(prefix: str) -> None:
 def _write(entries: dict[str, dict[str, Any]]) -> None:
     temporary = layout() / ".index.json"
     temporary.write_text(json.dumps({"schemaVersion": 2, "manifests": list(entries.values())}))
-    os.replace(temporary, layout() / "index.json")
+    temporary.replace(layout() / "index.json")

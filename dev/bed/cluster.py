@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,63 +17,64 @@ PROGRAMS = (
     *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"),
     *("coredns", "minio"),
 )
+Built = dict[Image, Future[Any]]
 DAEMONS = {*PROGRAMS, "containerd", "volumes"}
 
 
 def up(bed: Settings) -> None:
     """Bring the cluster up, or find it up and only load what changed."""
     _root()
-    with locked(f"cluster-{bed.name}"):
+    with locked(f"cluster-{bed.name}"), ThreadPoolExecutor() as pool:
         steps = Steps(9)
         steps("programs: from the cache, or built now")
         packages.ensure()
+        # Images need nothing of the cluster, so they are built meanwhile; where all is cached it takes no time.
+        built = {image: pool.submit(images.build, image) for image in images.GROUPS["all"]}
         programs = tools.ensure(PROGRAMS)
         if status(bed)["up"]:
             note("  the cluster is up already")
-            load(bed, "all")
+            for image, one in built.items():
+                _load_built(bed, image, one)
             return
         try:
-            _start(bed, steps, programs)
+            _start(bed, steps, programs, pool, built)
         except KeyboardInterrupt:
             note("interrupted: dev/cluster down clears what was begun")
             raise
         note(f"up in {steps.elapsed():.1f} s; export KUBECONFIG={bed.kubeconfig}")
 
 
-def _start(bed: Settings, steps: Steps, programs: dict[str, Path]) -> None:
+def _start(bed: Settings, steps: Steps, programs: dict[str, Path], pool: Executor, built: Built) -> None:
     steps("what an earlier end left behind")
     _clear(bed)
     bed.logs.mkdir(parents=True)
     bed.state.chmod(0o711)  # pods' own users pass through to their volumes
-    # Building images needs nothing of the cluster, and where all is cached it takes next to no time.
-    with ThreadPoolExecutor() as pool:
-        built = {image: pool.submit(images.build, image) for image in images.GROUPS["all"]}
-        steps("namespaces, network, certificates")
-        inside = Inside(holder.start(bed), bed.state)
-        netns.up(bed, inside)
-        pki = certs.make(bed)
-        steps("etcd, kube-apiserver, containerd, MinIO")
-        controlplane.start_store(inside, programs)
-        controlplane.start_apiserver(bed, inside, programs, pki)
-        minio.start(bed, inside, programs)
-        node.start_containerd(bed, inside)
-        steps("images: built where they changed, and imported")
-        loading = [pool.submit(_load_built, bed, image, one) for image, one in built.items()]
-        api = controlplane.wait_ready(bed)
-        steps("kube-controller-manager, kube-scheduler, kube-proxy, DNS, volumes")
-        controlplane.start_controllers(bed, inside, programs, pki)
-        node.start_proxy(bed, inside, programs, pki)
-        dns.start(bed, inside, programs, pki)
-        volumes.start(bed, inside, REPO)
-        steps("kubelet")
-        node.start_kubelet(bed, inside, programs, pki)
-        wait_for("a node that is ready", lambda: node.ready(bed, api), seconds=90, hint=bed.logs / "kubelet.log")
-        steps("the node is ready; waiting for DNS and MinIO")
-        dns.wait_ready(bed)
-        minio.wait_ready(bed)
-        steps("waiting for the images")
-        for one in loading:
-            one.result()
+    steps("namespaces, network, certificates")
+    inside = Inside(holder.start(bed), bed.state)
+    netns.up(bed, inside)
+    pki = certs.make(bed)
+    steps("etcd, kube-apiserver, containerd, MinIO")
+    controlplane.start_store(inside, programs)
+    controlplane.start_apiserver(bed, inside, programs, pki)
+    minio.start(bed, inside, programs)
+    node.start_containerd(bed, inside)
+    steps("images: imported as they are built; waiting for the API server")
+    loading = [pool.submit(_load_built, bed, image, one) for image, one in built.items()]
+    api = controlplane.wait_ready(bed)
+    steps("kube-controller-manager, kube-scheduler, kube-proxy, DNS, volumes")
+    controlplane.start_controllers(inside, programs, pki)
+    node.start_proxy(bed, inside, programs, pki)
+    dns.start(bed, inside, programs, pki)
+    volumes.start(bed, inside, REPO)
+    steps("kubelet")
+    node.start_kubelet(bed, inside, programs, pki)
+    wait_for("a node that is ready", lambda: node.ready(bed, api), seconds=90, hint=bed.logs / "kubelet.log")
+    steps("the node is ready; waiting for DNS and MinIO")
+    dns.wait_ready(bed)
+    minio.wait_ready(bed)
+    steps("waiting for the images")
+    for one in loading:
+        one.result()
 
 
 def _load_built(bed: Settings, image: Image, built: Future[Any]) -> None:

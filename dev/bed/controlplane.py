@@ -15,7 +15,6 @@ AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived", "ResponseStarted"],
-    "omitManagedFields": True,
     "rules": [
         {"level": "None", "verbs": ["get", "list", "watch"]},
         {"level": "None", "nonResourceURLs": ["*"]},
@@ -34,7 +33,7 @@ STORAGE_CLASS = {
 
 
 def start_store(inside: Inside, tools: dict[str, Path]) -> None:
-    """etcd on the namespace's own tmpfs: it waits for no disk and leaves nothing."""
+    """Start etcd on the namespace's own tmpfs: it waits for no disk and leaves nothing."""
     inside.spawn(
         "etcd",
         [
@@ -78,7 +77,7 @@ def start_apiserver(bed: Settings, inside: Inside, tools: dict[str, Path], pki: 
     )
 
 
-def start_controllers(bed: Settings, inside: Inside, tools: dict[str, Path], pki: Path) -> None:
+def start_controllers(inside: Inside, tools: dict[str, Path], pki: Path) -> None:
     inside.spawn(
         "kube-controller-manager",
         [
@@ -126,13 +125,15 @@ class Api:
         except OSError:
             return False
 
-    def create(self, path: str, body: object) -> None:
-        """Create, or leave alone what is there."""
+    def create(self, path: str, body: object) -> bool:
+        """Create, or leave alone what is there. True if it was created."""
         try:
             self.call("POST", path, body)
         except urllib.error.HTTPError as error:
             if error.code != 409:
                 raise
+            return False
+        return True
 
 
 def wait_ready(bed: Settings) -> Api:

@@ -43,7 +43,12 @@ def find(bed: Settings) -> Process | None:
             levels = [line for line in (folder / "status").read_text().splitlines() if line.startswith("NSpid:")]
         except OSError:
             continue
-        if all(word in argv for word in mark) and levels and levels[0].split()[-1] == "1" and len(levels[0].split()) > 2:
+        if (
+            all(word in argv for word in mark)
+            and levels
+            and levels[0].split()[-1] == "1"
+            and len(levels[0].split()) > 2
+        ):
             pid = int(folder.name)
             return Process(pid, start_time(pid) or 0)
     return None
@@ -90,7 +95,7 @@ def _cover(folder: str) -> list[list[str]]:
 def main() -> None:
     """Inside: mount, record, then reap whatever is handed to process 1."""
     state, hostname = Path(sys.argv[1]), sys.argv[2]
-    outer = int(os.readlink("/proc/self"))  # still the outside's /proc
+    outer = int(Path("/proc/self").readlink().name)  # still the outside's /proc
     process = Process(outer, start_time(outer) or 0)
     socket.sethostname(hostname)
     for argv in (

@@ -13,8 +13,11 @@ from dev.bed.settings import MINIO_KEY, MINIO_SECRET, Settings
 
 NODE_IMAGE = "kindest/node:v1.34.0"
 MINIO_IMAGE = "minio/minio:latest"
-IMAGES = {"cassandra": (contexts.CASSANDRA,), "operator": (contexts.OPERATOR,)}
-IMAGES["all"] = IMAGES["cassandra"] + IMAGES["operator"]
+IMAGES = {
+    "cassandra": [contexts.CASSANDRA],
+    "operator": [contexts.OPERATOR],
+    "all": [contexts.CASSANDRA, contexts.OPERATOR],
+}
 
 
 def available() -> bool:
@@ -79,7 +82,8 @@ def status(bed: Settings) -> dict[str, Any]:
         form = "{{.NetworkSettings.Networks.kind.IPAddress}}"
         address = _run("docker", "inspect", "-f", form, f"{bed.name}-minio").strip()
     ready = [
-        any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"]["conditions"]) for node in nodes
+        any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"]["conditions"])
+        for node in nodes
     ]
     return {
         "name": bed.name,

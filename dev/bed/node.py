@@ -15,7 +15,7 @@ PAUSE = "localhost/pause:bed"
 
 
 def start_containerd(bed: Settings, inside: Inside) -> None:
-    """containerd with every folder of its own in the cluster's state."""
+    """Start containerd with every folder of its own in the cluster's state."""
     root = _root(bed, inside)
     cni = bed.state / "cni"
     cni.mkdir()
@@ -192,4 +192,3 @@ def remove_cgroup(bed: Settings) -> None:
         return True
 
     wait_for("the end of the pods' control groups", gone, seconds=20)
-

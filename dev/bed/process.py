@@ -101,13 +101,13 @@ class Inside:
         return found
 
     def _outer_pids(self) -> dict[int, int]:
-        namespace = os.readlink(f"/proc/{self.holder.pid}/ns/pid")
+        namespace = Path(f"/proc/{self.holder.pid}/ns/pid").readlink()
         pids: dict[int, int] = {}
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit():
                 continue
             try:
-                if os.readlink(folder / "ns/pid") != namespace:
+                if (folder / "ns/pid").readlink() != namespace:
                     continue
                 lines = (folder / "status").read_text().splitlines()
             except OSError:

@@ -30,9 +30,12 @@ def run_logged(
     log.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     note(f"  {title} ...")
-    with log.open("ab") as out, subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=cwd, env=env
-    ) as child:
+    with (
+        log.open("ab") as out,
+        subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=cwd, env=env
+        ) as child,
+    ):
         while True:
             try:
                 code = child.wait(EVERY)

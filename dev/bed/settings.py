@@ -1,5 +1,7 @@
-"""What one cluster is called and where everything of it lies: all derived from its name, so that nothing need be stored
-to find what an unclean end left behind."""
+"""What one cluster is called and where everything of it lies.
+
+All of it derives from the name, so that nothing need be stored to find what an unclean end left behind.
+"""
 
 import os
 import re

@@ -73,6 +73,7 @@ TOOLS: dict[str, Go | Debian | Npm] = {
     "kube-scheduler": _kube("kube-scheduler"),
     "kubelet": _kube("kubelet"),
     "kube-proxy": _kube("kube-proxy"),
+    "kubectl": _kube("kubectl"),
     "coredns": Go("coredns", ".", "1.15.0"),
     "minio": Go("minio", "github.com/minio/minio", "20260212"),
     "fake-gcs-server": Go("fake-gcs-server", "github.com/fsouza/fake-gcs-server", "1.56.1"),

@@ -59,13 +59,14 @@ class Provisioner:
                 "storageClassName": CLASS,
                 "hostPath": {"path": str(folder), "type": "Directory"},
                 "claimRef": {
-                    **{"apiVersion": "v1", "kind": "PersistentVolumeClaim"},
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolumeClaim",
                     **{key: meta[key] for key in ("name", "namespace", "uid")},
                 },
             },
         }
-        self.api.create(VOLUMES, volume)
-        print(f"{meta['namespace']}/{meta['name']}: made {name}")
+        if self.api.create(VOLUMES, volume):
+            print(f"{meta['namespace']}/{meta['name']}: made {name}")
 
     def volume(self, volume: dict[str, Any]) -> None:
         meta = volume["metadata"]

@@ -61,7 +61,7 @@ class Timeline:
         return "\n".join(rows)
 
     def _say(self, text: str) -> None:
-        print(f"[{self.elapsed():6.1f} s] {text}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"[{self.elapsed():6.1f} s] {text}\n")  # one write: steps talk at the same time
 
 
 def together(*tasks: Callable[[], object]) -> None:

@@ -6,6 +6,7 @@ A failure that is final aborts the run.
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,6 @@ from reconcilers.backup import policy
 from reconcilers.backup import status as said
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable
 
     from controller.clock import Clock
@@ -70,22 +70,20 @@ class Nodes:
         """Each datacenter's credentials, bucket and tag are good, before any node is touched."""
         if is_true(run.status.conditions, "StorageReachable"):
             return True
-        views = []
+        done = True
         for datacenter in run.status.datacenters:
-            node = next(n for n in run.status.nodes if n.datacenter == datacenter.name)
             spec = ProbeSpec(
                 location=_location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
                 tag=run.status.snapshot_tag, backup_id=run.uid,
             )  # fmt: skip
-            view = self._want(run, node, f"{run.uid}.probe", Kind.PROBE, spec)
-            views.append(view)
-            if self._settled(run, node, view) is False:
+            probed = self._shared(run, datacenter, Kind.PROBE, spec, since=run.status.start_time)
+            if run.aborting:
                 run.say("StorageReachable", "False", run.status.reason, run.status.message)
                 return False
-        if all(view is not None and view.done for view in views):
+            done = done and probed is not None
+        if done:
             run.say("StorageReachable", "True", "Probed", f"{run.status.location} can be written")
-            return True
-        return False
+        return done
 
     def snapshotted(self, run: Run) -> bool:
         return self._all(
@@ -99,61 +97,65 @@ class Nodes:
 
     def uploaded(self, run: Run) -> bool:
         """At most ``parallelism`` nodes at a time; who began goes on first."""
-        open_nodes = [n for n in run.status.nodes if n.phase != said.COMPLETED]
-        open_nodes.sort(key=lambda n: n.phase == said.SNAPSHOTTED)
-        limit = run.spec.parallelism or len(open_nodes)
-        if all(n.phase == said.SNAPSHOTTED for n in run.status.nodes):
-            run.event("UploadStarted", f"{min(limit, len(open_nodes))} nodes upload to {run.status.location}")
+        nodes = run.status.nodes
+        limit = run.spec.parallelism or len(nodes)
+        if all(n.phase == said.SNAPSHOTTED for n in nodes):
+            run.event("UploadStarted", f"{min(limit, len(nodes))} nodes upload to {run.status.location}")
         datacenters = {d.name: d for d in run.status.datacenters}
-        done = self._all(
-            run,
-            open_nodes[:limit],
-            Kind.BACKUP,
-            lambda node: _backup_spec(run, node, datacenters[node.datacenter]),
-            working=said.UPLOADING,
-            finished=said.COMPLETED,
-        )
-        return done and len(open_nodes) <= limit
+        while left := [n for n in nodes if n.phase != said.COMPLETED]:
+            left.sort(key=lambda n: n.phase == said.SNAPSHOTTED)
+            done = self._all(
+                run,
+                left[:limit],
+                Kind.BACKUP,
+                lambda node: _backup_spec(run, node, datacenters[node.datacenter]),
+                working=said.UPLOADING,
+                finished=said.COMPLETED,
+            )
+            if not done:
+                return False
+        return True
 
     def committed(self, run: Run) -> bool:
         """The cluster records are in the bucket, written by one agent of each datacenter."""
         done = True
+        since = max(n.completion_time for n in run.status.nodes)
         for datacenter in run.status.datacenters:
             nodes = [n for n in run.status.nodes if n.datacenter == datacenter.name]
             spec = CommitSpec(
                 location=_location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
                 tag=run.status.snapshot_tag, backup_id=run.uid, nodes=[_digest(n) for n in nodes],
             )  # fmt: skip
-            writer = next((n for n in nodes if self._address(run, n) is not None), nodes[0])
-            view = self._want(run, writer, f"{run.uid}.commit", Kind.COMMIT, spec)
-            settled = self._settled(run, writer, view)
-            if settled is False:
-                return False
-            done = done and settled is True
-            if settled and view is not None and view.operation is not None:
-                result = view.operation.result
-                run.status.cassandra_version = str(result.get("cassandraVersion", "")) or run.status.cassandra_version
-                run.status.schema_version = str(result.get("schemaVersion", "")) or run.status.schema_version
-        return done
+            result = self._shared(run, datacenter, Kind.COMMIT, spec, since=since)
+            if result is None:
+                done = False
+                continue
+            run.status.cassandra_version = str(result.get("cassandraVersion", "")) or run.status.cassandra_version
+            run.status.schema_version = str(result.get("schemaVersion", "")) or run.status.schema_version
+        return done and not run.aborting
 
-    def cleared(self, run: Run) -> bool:
-        """Nothing of this backup runs any more and no node keeps its snapshot. A silent node does not hold up the end:
-        its agent sweeps what no operation of its own claims when it starts.
+    def uncleared(self, run: Run) -> list[str]:
+        """Pods on which something of this backup may still run, or its snapshot stand. A silent node is not waited
+        for: its agent sweeps what no operation of its own claims.
         """
-        return all([self._node_cleared(run, node) for node in run.status.nodes])
+        return [node.pod for node in run.status.nodes if not self._cleared(run, node)]
 
-    def _node_cleared(self, run: Run, node: BackupNode) -> bool:
+    def _cleared(self, run: Run, node: BackupNode) -> bool:
         address = self._address(run, node)
         if address is None:
             return True
-        if node.phase in (said.SNAPSHOTTING, said.UPLOADING):
-            kind = Kind.SNAPSHOT if node.phase == said.SNAPSHOTTING else Kind.BACKUP
-            view = self._operations.cancel(run.key, self._wake, address, _operation_id(run, node, kind), kind)
-            if not view.done:
-                return self._silent(view)
-            node.phase = said.CANCELLED
+        started = [
+            self._operations.cancel(run.key, self._wake, address, operation_id, kind)
+            for operation_id, kind in _perhaps_started(run, node)
+        ]
+        if not all(view.done for view in started):
+            return any(self._silent(view) for view in started)
+        if node.phase not in (said.COMPLETED, said.FAILED):
+            node.phase, node.reason, node.message = said.CANCELLED, "", ""
         spec = ClearSpec(tag=run.status.snapshot_tag)
-        view = self._operations.want(run.key, self._wake, address, f"{run.uid}.clear", Kind.CLEAR_SNAPSHOTS, spec)
+        view = self._operations.want(
+            run.key, self._wake, address, f"{run.uid}.clear", kind=Kind.CLEAR_SNAPSHOTS, spec=spec
+        )
         return view.done or self._silent(view)
 
     def _silent(self, view: View) -> bool:
@@ -176,7 +178,7 @@ class Nodes:
                 self._start(run, node, working)
             elif node.reason and not self._retry_due(run, node):
                 continue
-            view = self._want(run, node, _operation_id(run, node, kind), kind, spec(node))
+            view = self._want(run, node, _operation_id(run, kind, node.attempts), kind, spec(node))
             self._take(run, node, view, finished)
         failed = [n for n in nodes if n.phase == said.FAILED]
         if failed and not run.aborting:
@@ -202,8 +204,10 @@ class Nodes:
         return True
 
     def _take(self, run: Run, node: BackupNode, view: View | None, finished: str) -> None:
-        said.observe(node, view.operation if view else None, run.now)
-        verdict = policy.judge(view, attempts=node.attempts, retries=run.spec.retries) if view else policy.Running()
+        if view is not None:
+            said.observe(node, view)
+        tries = node.attempts + (policy.restarts(view) if view else 0)
+        verdict = policy.judge(view, attempts=tries, retries=run.spec.retries) if view else policy.Running()
         match verdict:
             case policy.Succeeded():
                 node.phase = finished
@@ -217,23 +221,48 @@ class Nodes:
                 _fail(run, node, reason, message)
             case policy.Running():
                 limit = run.spec.node_progress_deadline_seconds
-                if policy.overdue(said.moment(node.last_progress_time), limit, run.now):
+                if tries > run.spec.retries + 1:
+                    _fail(
+                        run,
+                        node,
+                        "AgentRestarted",
+                        f"its agent was restarted {tries - node.attempts} times: see its log",
+                    )
+                elif policy.overdue(said.moment(node.last_progress_time), limit, run.now):
                     silence = f": {view.silence}" if view is not None and view.silence else ""
                     _fail(run, node, "NoProgress", f"no progress for {limit} s{silence}")
 
-    def _settled(self, run: Run, node: BackupNode, view: View | None) -> bool | None:
-        """Of a step that is no node's own: True done, None still at it, False failed and the run is aborting."""
-        verdict = policy.judge(view, attempts=1, retries=0) if view else policy.Running()
+    def _shared(
+        self, run: Run, datacenter: BackupDatacenter, kind: Kind, spec: msgspec.Struct, *, since: str
+    ) -> dict[str, object] | None:
+        """What one agent does for its datacenter, whichever agent is there: its result, None while there is none.
+        Where it fails for good, or nobody did it since ``since``, the run is aborted.
+        """
+        nodes = [n for n in run.status.nodes if n.datacenter == datacenter.name]
+        node = next((n for n in nodes if self._address(run, n) is not None), nodes[0])
+        key = (run.key, datacenter.name, kind)
+        last = self._tries.get(key, _Try())
+        if last.not_before is not None and run.now < last.not_before:
+            return None
+        view = self._want(run, node, f"{run.uid}.{kind}.{last.number}", kind, spec)
+        verdict = policy.judge(view, attempts=last.number, retries=run.spec.retries) if view else policy.Running()
         match verdict:
             case policy.Succeeded():
-                return True
+                run.status.reason = run.status.message = ""
+                return view.operation.result if view is not None and view.operation is not None else {}
             case policy.GiveUp(reason, message):
                 run.abort(reason, f"{node.pod}: {message}")
-                return False
-        since = said.moment(max(node.last_progress_time, run.status.start_time))
-        if policy.overdue(since, run.spec.node_progress_deadline_seconds, run.now):
+                return None
+            case policy.TryAgain(reason, message):
+                delay = dt.timedelta(seconds=policy.retry_delay(last.number))
+                self._tries[key] = _Try(last.number + 1, run.now + delay)
+                run.status.reason, run.status.message = reason, f"{node.pod}: {message}"
+                run.event("NodeRetry", run.status.message, "Warning")
+                return None
+        moved = view.moved_at if view is not None else None
+        start = max(filter(None, (said.moment(since), moved)), default=None)
+        if policy.overdue(start, run.spec.node_progress_deadline_seconds, run.now):
             run.abort("AgentUnreachable", f"{node.pod}: {view.silence if view and view.silence else 'no answer'}")
-            return False
         return None
 
     def _want(self, run: Run, node: BackupNode, operation_id: str, kind: Kind, spec: msgspec.Struct) -> View | None:
@@ -241,14 +270,35 @@ class Nodes:
         if address is None:
             return None
         node.uid = address.uid
-        return self._operations.want(run.key, self._wake, address, operation_id, kind, spec)
+        return self._operations.want(run.key, self._wake, address, operation_id, kind=kind, spec=spec)
 
     def _address(self, run: Run, node: BackupNode) -> Address | None:
         return pods.address(self._pods.get(Key(run.key.namespace, node.pod)))
 
 
-def _operation_id(run: Run, node: BackupNode, kind: Kind) -> str:
-    return f"{run.uid}.{kind}.{node.attempts}"
+def _operation_id(run: Run, kind: Kind, attempt: int) -> str:
+    return f"{run.uid}.{kind}.{attempt}"
+
+
+def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
+    """What may run at the node's agent. The deed comes before the status: it may be one step ahead of it."""
+    tries = [node.attempts, node.attempts + 1] if node.reason else [node.attempts]
+    snapshots = [(_operation_id(run, Kind.SNAPSHOT, n), Kind.SNAPSHOT) for n in tries]
+    backups = [(_operation_id(run, Kind.BACKUP, n), Kind.BACKUP) for n in tries]
+    first_backup = [(_operation_id(run, Kind.BACKUP, 1), Kind.BACKUP)]
+    match node.phase:
+        case said.PENDING:
+            return [(_operation_id(run, Kind.SNAPSHOT, 1), Kind.SNAPSHOT)]
+        case said.SNAPSHOTTING:
+            return snapshots + first_backup
+        case said.SNAPSHOTTED:
+            return first_backup
+        case said.UPLOADING:
+            return backups
+        case said.FAILED:
+            return backups if run.status.snapshot_time else snapshots
+        case _:
+            return []
 
 
 def _location(run: Run) -> Location:

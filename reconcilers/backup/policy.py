@@ -65,7 +65,7 @@ def judge(view: View, *, attempts: int, retries: int) -> Verdict:
 
 
 def restarts(view: View) -> int:
-    """How often the agent was restarted while it did this: each counts as a try, or one that dies would try for ever."""
+    """How often the agent was restarted in this work: each counts as a try, or one that always dies would never end."""
     return max(0, view.operation.attempts - 1) if view.operation is not None else 0
 
 

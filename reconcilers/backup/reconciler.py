@@ -21,10 +21,8 @@ from reconcilers.api.restore import FINAL_PHASES as ENDED
 from reconcilers.api.unsupported import unsupported
 from reconcilers.backup import lock
 from reconcilers.backup import status as said
-from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.policy import overdue
 from reconcilers.backup.run import Run
-from reconcilers.backup.select import Selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +34,11 @@ if TYPE_CHECKING:
     from controller.store import Store
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.restore import CassandraRestore
+    from reconcilers.backup.nodes import Nodes
+    from reconcilers.backup.select import Selector
 
-_SLOT = 5.0  # seconds between two writes of nothing but counters
-_LOOK_AGAIN = 10.0  # deadlines are looked at this often; nothing is written unless something changed
+_SLOT = 5.0  # seconds between two writes that nothing urgent asks for
+_LOOK_AGAIN = 5.0  # counters and deadlines are looked at this often; nothing is written unless something changed
 
 
 class BackupReconciler:
@@ -81,7 +81,8 @@ class BackupReconciler:
 
     async def _advance(self, run: Run) -> Outcome:
         steps: tuple[Callable[[Run], object], ...] = (
-            self._accept, self._stop, self._select, self._enqueue, self._probe, self._snapshot, self._upload, self._commit,
+            self._accept, self._stop, self._select, self._enqueue,
+            self._probe, self._snapshot, self._upload, self._commit,
         )  # fmt: skip
         for step in steps:
             answer = step(run)
@@ -111,14 +112,16 @@ class BackupReconciler:
                     "DeadlineExceeded", f"the backup did not end within {spec.active_deadline_seconds} s: {_where(run)}"
                 )
             elif not started and overdue(run.created, spec.starting_deadline_seconds, run.now):
+                why = status.message or "it was queued"
                 run.abort(
-                    "DeadlineExceeded",
-                    f"the backup did not start within {spec.starting_deadline_seconds} s: {status.message or 'it was queued'}",
+                    "DeadlineExceeded", f"the backup did not start within {spec.starting_deadline_seconds} s: {why}"
                 )
         if not run.aborting:
             return None
-        if started and not self._nodes.cleared(run):
-            return RequeueAfter(_LOOK_AGAIN, "clearing snapshots")
+        if started and (left := self._nodes.uncleared(run)):
+            if not overdue(run.aborting_since, spec.node_progress_deadline_seconds, run.now):
+                return RequeueAfter(_LOOK_AGAIN, "clearing snapshots")
+            status.message += f"; the snapshot may still stand on {_some(left)}: their agents clear it within a day"
         ended_on_purpose = status.reason in ("Cancelled", "Deleted")
         run.end(BackupPhase.CANCELLED if ended_on_purpose else BackupPhase.FAILED, status.reason, status.message)
         return Done()
@@ -127,12 +130,12 @@ class BackupReconciler:
         if run.status.nodes:
             return None
         if labels.BACKUP_FINALIZER not in run.backup.metadata.finalizers:
-            await finalizer.add(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
+            run.outdated = await finalizer.add(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
             return Done()  # the change of the object wakes this key
         if not await self._selector.select(run):
             return Done() if run.ended else RequeueAfter(_LOOK_AGAIN, run.status.reason)
         run.status.phase = BackupPhase.QUEUED
-        return Done()  # nothing may start before the selection is written
+        return RequeueAfter(_LOOK_AGAIN, "selected")  # nothing may start before the selection is written
 
     async def _enqueue(self, run: Run) -> Outcome | None:
         """One run a datacenter: wait for restores and for backups that are ahead."""
@@ -203,11 +206,13 @@ class BackupReconciler:
         return Done()
 
     async def _save(self, run: Run, outcome: Outcome) -> Outcome:
+        if run.outdated:
+            return outcome
         said.summarize(run.status)
         old, new = run.backup.status, run.status
         if new == old:
             return outcome
-        if said.significant(new) == said.significant(old):
+        if not said.urgent(old, new):
             wait = self._written.get(run.key, -_SLOT) + _SLOT - self._clock.monotonic()
             if wait > 0:
                 return RequeueAfter(wait, "the next slot for progress")
@@ -258,5 +263,8 @@ class BackupReconciler:
 
 
 def _where(run: Run) -> str:
-    unfinished = [n.pod for n in run.status.nodes if n.phase != said.COMPLETED]
-    return f"{run.status.phase}, waiting for {', '.join(unfinished[:3])}{' and others' if len(unfinished) > 3 else ''}"
+    return f"{run.status.phase}, waiting for {_some([n.pod for n in run.status.nodes if n.phase != said.COMPLETED])}"
+
+
+def _some(names: list[str]) -> str:
+    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"

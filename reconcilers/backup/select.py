@@ -36,7 +36,7 @@ class Selector:
         if not query:
             self._refuse(
                 run, "EmptySelector",
-                "nothing selects the pods: give this object labels, such as cassandra-datacenter: NAME, or spec.selector",
+                "nothing selects the pods: give this object labels, as cassandra-datacenter: NAME, or spec.selector",
             )  # fmt: skip
             return False
         try:
@@ -52,10 +52,13 @@ class Selector:
         by_datacenter: dict[str, list[SelectedPod]] = {}
         for pod in selected:
             by_datacenter.setdefault(pod.datacenter, []).append(pod)
-        datacenters = [self._complete(run, name, chosen) for name, chosen in sorted(by_datacenter.items())]
-        if run.ended or any(d is None for d in datacenters):
-            return False
-        self._freeze(run, [d for d in datacenters if d is not None], selected)
+        datacenters = []
+        for name, chosen in sorted(by_datacenter.items()):
+            datacenter = self._complete(run, name, chosen)
+            if datacenter is None:
+                return False
+            datacenters.append(datacenter)
+        self._freeze(run, datacenters, selected)
         return True
 
     def _complete(self, run: Run, name: str, chosen: list[SelectedPod]) -> BackupDatacenter | None:

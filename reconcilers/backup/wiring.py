@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from controller.controller import Controller
+from controller.resource import Key
 from controller.triggers import only_when, to_mapped, to_self
 from reconcilers import labels, pods
 from reconcilers.api.backup_status import FINAL_PHASES
@@ -13,14 +14,14 @@ from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from controller.client import Client
     from controller.clock import Clock
     from controller.informer import Informer
     from controller.objects import HasMetadata, RawObject
     from controller.recorder import Recorder
-    from controller.resource import Key
+    from controller.triggers import Trigger
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.api.restore import CassandraRestore
@@ -71,7 +72,8 @@ def backup_controller(
                 yield Key(meta.namespace, meta.name)
 
     controller.watches(backups, to_self())
-    controller.watches(pod_informer, only_when(_matters)(to_mapped(running)))
+    relevant: Callable[[Trigger[RawObject]], Trigger[RawObject]] = only_when(_matters)
+    controller.watches(pod_informer, relevant(to_mapped(running)))
     controller.reads(datacenters)
     return controller.reads(restores)
 

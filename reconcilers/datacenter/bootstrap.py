@@ -13,11 +13,13 @@ import msgspec
 
 from reconcilers import labels
 from reconcilers.api.datacenter_status import RestoreSummary
-from reconcilers.api.restore import RESTORES, RestorePhase
+from reconcilers.api.restore import FINAL_PHASES, RESTORES, Mode, RestorePhase
 from reconcilers.datacenter import meta
 from reconcilers.datacenter.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.api.restore import CassandraRestore
 
@@ -28,10 +30,13 @@ _FAILED = frozenset({RestorePhase.FAILED, RestorePhase.CANCELLED})
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """``create``: the CassandraRestore is to be made. ``failed``: waiting will not open this gate."""
+    """``create``: the CassandraRestore is to be made. ``discard``: the plan that is there belongs to no restore.
+    ``failed``: waiting will not open this gate.
+    """
 
     open: bool
     create: bool = False
+    discard: bool = False
     failed: bool = False
     verdict: Verdict | None = None
     summary: RestoreSummary | None = None
@@ -43,27 +48,50 @@ class Gate:
         return self.open and self.summary is not None and self.summary.phase != RestorePhase.COMPLETED
 
 
+def choose(cdc: CassandraDataCenter, restores: Iterable[CassandraRestore]) -> CassandraRestore | None:
+    """The restore that fills this datacenter: the recorded one, else the spec's, else one that a user wrote by hand
+    before there was any node.
+    """
+    mine = {
+        restore.metadata.name: restore
+        for restore in restores
+        if restore.metadata.namespace == cdc.metadata.namespace
+        and (restore.spec.datacenter == cdc.metadata.name or restore.metadata.name == _bootstrap(cdc))
+    }
+    if cdc.status.restore is not None:
+        return mine.get(cdc.status.restore.name)
+    if _bootstrap(cdc) in mine or wanted(cdc):
+        return mine.get(_bootstrap(cdc))
+    by_hand = [
+        restore
+        for restore in mine.values()
+        if restore.spec.mode == Mode.NEW_CLUSTER and restore.status.phase not in FINAL_PHASES
+    ]
+    return min(by_hand, key=lambda r: (r.metadata.creation_timestamp, r.metadata.name), default=None)
+
+
 def gate(cdc: CassandraDataCenter, restore: CassandraRestore | None, *, planned: bool, nodes_exist: bool) -> Gate:
     """``planned``: the plan's ConfigMap is there. ``nodes_exist``: a StatefulSet is there or was."""
     recorded = cdc.status.restore
     if recorded is not None and recorded.phase == RestorePhase.COMPLETED:
         return Gate(open=True, verdict=_completed(recorded.name), summary=recorded)
-    if restore is not None:
-        return _follow(cdc, restore, planned=planned)
-    if not wanted(cdc):
-        return Gate(open=True)
-    name = labels.bootstrap_restore(cdc.metadata.name)
-    if not nodes_exist:
-        pending = _verdict("Pending", f"CassandraRestore {name} is to be made")
-        return Gate(open=False, create=True, verdict=pending, summary=RestoreSummary(name=name))
-    if recorded is None:
+    if nodes_exist and recorded is None:
+        if not wanted(cdc):
+            return Gate(open=True)
         message = "restore fills a new datacenter, and this one has nodes: nothing is restored; take restore away"
         return Gate(open=True, verdict=_verdict("NotEmpty", message))
-    message = (
-        f"CassandraRestore {name} was deleted before it completed, and some nodes hold a part of the data: "
-        "delete this datacenter and its volumes, and create it again"
-    )
-    return Gate(open=False, failed=True, verdict=_verdict("RestoreLost", message), summary=recorded)
+    if restore is not None:
+        return _follow(cdc, restore, planned=planned)
+    if nodes_exist and recorded is not None:
+        message = (
+            f"CassandraRestore {recorded.name} was deleted before it completed, and some nodes hold a part of the "
+            "data: delete this datacenter and its volumes, and create it again"
+        )
+        return Gate(open=False, failed=True, verdict=_verdict("RestoreLost", message), summary=recorded)
+    if wanted(cdc):
+        pending = _verdict("Pending", f"CassandraRestore {_bootstrap(cdc)} is to be made")
+        return Gate(open=False, create=True, verdict=pending, summary=RestoreSummary(name=_bootstrap(cdc)))
+    return Gate(open=not planned, discard=planned)
 
 
 def wanted(cdc: CassandraDataCenter) -> bool:
@@ -87,6 +115,10 @@ def restore_object(cdc: CassandraDataCenter) -> dict[str, Any]:
         "metadata": meta.metadata(cdc, labels.bootstrap_restore(cdc.metadata.name), marks),
         "spec": {"datacenter": cdc.metadata.name, **options},
     }
+
+
+def _bootstrap(cdc: CassandraDataCenter) -> str:
+    return labels.bootstrap_restore(cdc.metadata.name)
 
 
 def _follow(cdc: CassandraDataCenter, restore: CassandraRestore, *, planned: bool) -> Gate:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from controller import builtin, desired
-from controller.errors import Forbidden, Invalid
+from controller.errors import Forbidden, Invalid, NotFound
+from controller.objects import raw_object
 from controller.resource import Key
 from reconcilers import labels
 from reconcilers.api.datacenter_status import DataCenterPhase
@@ -125,7 +126,8 @@ class Children:
     async def _ensure(
         self, run: Run, resource: Resource, store: Store[RawObject], body: Object, *, locked: bool = False
     ) -> None:
-        live = store.get(Key(run.key.namespace, body["metadata"]["name"]))
+        key = Key(run.key.namespace, body["metadata"]["name"])
+        live = store.get(key) or await self._unlisted(resource, key)
         if live is not None and taken(live, run.cdc):
             name = f"{resource.kind} {live.metadata.name}"
             raise Taken(f"{name} belongs to something else: delete it, or give this datacenter another name")
@@ -134,6 +136,13 @@ class Children:
                 await self._ensure_over(resource, body, live)
             else:
                 await desired.ensure(self._client, resource, body, live)
+
+    async def _unlisted(self, resource: Resource, key: Key) -> RawObject | None:
+        """Before something is made: it may be there without the label that the stores list by, or not be ours."""
+        try:
+            return raw_object(await self._client.get(resource, key))
+        except NotFound:
+            return None
 
     async def _ensure_over(self, resource: Resource, body: Object, live: RawObject) -> None:
         """As ``ensure``, over that very state only: a store that lags behind must not undo a growth. Else Conflict."""

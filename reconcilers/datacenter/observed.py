@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from controller.clock import parse_rfc3339
 from reconcilers import labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
     from controller.objects import RawObject
 
 _MESSAGE_LIMIT = 300
+_BINDING = timedelta(seconds=30)  # a pod waits for its new volume, which is no trouble
 # A container waits in these for a moment in every start: they say nothing.
 _ORDINARY_WAITS = frozenset({"", "ContainerCreating", "PodInitializing", "CrashLoopBackOff"})
 _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})  # the kubelet alternates between the two
@@ -69,7 +73,7 @@ class PodState:
         return (self.uid, self.agent_ready, self.ready)
 
 
-def pod_state(pod: RawObject) -> PodState:
+def pod_state(pod: RawObject, now: datetime) -> PodState:
     status: dict[str, Any] = pod.body.get("status", {})
     containers = status.get("containerStatuses", [])
     return PodState(
@@ -79,7 +83,7 @@ def pod_state(pod: RawObject) -> PodState:
         ready=pod.metadata.deletion_timestamp is None and _condition(status, "Ready").get("status") == "True",
         agent_ready=any(c["name"] == labels.SIDECAR_CONTAINER and c.get("ready", False) for c in containers),
         revision=pod.metadata.labels.get("controller-revision-hash", ""),
-        trouble=_trouble(status),
+        trouble=_trouble(status, now),
     )
 
 
@@ -87,9 +91,12 @@ def _condition(status: dict[str, Any], type_: str) -> dict[str, Any]:
     return next((c for c in status.get("conditions", []) if c["type"] == type_), {})
 
 
-def _trouble(status: dict[str, Any]) -> str:
+def _trouble(status: dict[str, Any], now: datetime) -> str:
     scheduled = _condition(status, "PodScheduled")
     if scheduled.get("status") == "False":
+        since = scheduled.get("lastTransitionTime")
+        if since and now - parse_rfc3339(since) < _BINDING:
+            return ""
         return _short(scheduled.get("message", "it cannot be scheduled"))
     return next(_container_troubles(status), "")
 

@@ -14,6 +14,7 @@ import msgspec
 from controller import builtin
 from controller.errors import AlreadyExists
 from controller.reconcile import Done, RequeueAfter
+from controller.resource import Key
 from reconcilers import labels
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
 from reconcilers.api.datacenter_status import DataCenterPhase
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from controller.clock import Clock
     from controller.reconcile import Outcome
     from controller.recorder import Recorder
-    from controller.resource import Key
     from reconcilers.api.datacenter_status import DataCenterStatus
     from reconcilers.datacenter.nodes import NodeInfo
     from reconcilers.datacenter.stores import Stores
@@ -43,9 +43,9 @@ _AT_REST = frozenset({DataCenterPhase.READY, DataCenterPhase.STOPPED})
 
 
 class _Written(NamedTuple):
-    """What our own write made of an object whose resourceVersion was ``over``."""
+    """What our own writes made of an object; ``over`` has the resourceVersions that it followed."""
 
-    over: str
+    over: frozenset[str]
     cdc: CassandraDataCenter
 
 
@@ -77,7 +77,7 @@ class DataCenterReconciler:
         if cdc is None:
             return await self._gone(key)
         self._seen[key] = cdc
-        run = look(key, cdc, self._stores)
+        run = look(key, cdc, self._stores, self._clock.now())
         outcome = await self._advance(run)
         silent = await self._ask(run)
         await self._save(run)
@@ -119,17 +119,24 @@ class DataCenterReconciler:
         if gate.create:
             with suppress(AlreadyExists):  # of an earlier pass; the watch will show it, and the gate judge it
                 await self._client.create(RESTORES, bootstrap.restore_object(run.cdc))
+        if gate.discard:  # else the first nodes would be filled with what nobody asks for any more
+            plan = Key(run.key.namespace, labels.restore_plan(run.key.name))
+            await self._client.delete(builtin.CONFIGMAPS, plan)
         if gate.open:
             return None
         return Done() if gate.failed else RequeueAfter(_LOOK_AGAIN, "the restore is being prepared")
 
     async def _name(self, run: Run) -> Outcome | None:
-        """The names by which nodes know each other are recorded before there is a node, and never change."""
+        """The nodes' names for each other and the source of their data are recorded before there is a node."""
         layout, before = run.view.layout, run.cdc.status
         if not before.cluster_name or not before.datacenter_name:
-            names = {"cluster_name": layout.cluster_name, "datacenter_name": layout.datacenter_name}
-            phase = before.phase or DataCenterPhase.CREATING
-            await self._write(run, msgspec.structs.replace(before, phase=phase, **names))
+            fixed = {
+                "cluster_name": layout.cluster_name,
+                "datacenter_name": layout.datacenter_name,
+                "restore": run.view.gate.summary,
+                "phase": before.phase or DataCenterPhase.CREATING,
+            }
+            await self._write(run, msgspec.structs.replace(before, **fixed))
         return None
 
     async def _configure(self, run: Run) -> Outcome | None:
@@ -175,14 +182,15 @@ class DataCenterReconciler:
             resource_version=cdc.metadata.resource_version,
         )
         known = self._written.get(run.key)
-        over = known.over if known and known.cdc is cdc else cdc.metadata.resource_version
+        before = known.over if known and known.cdc is cdc else frozenset()
         run.view.cdc = msgspec.convert(body, CassandraDataCenter)
-        self._written[run.key] = _Written(over, run.view.cdc)
+        if run.view.cdc.metadata.resource_version != cdc.metadata.resource_version:
+            self._written[run.key] = _Written(before | {cdc.metadata.resource_version}, run.view.cdc)
 
     def _current(self, key: Key) -> CassandraDataCenter | None:
         """The store's object, or what we made of it in a write that the watch has not brought yet."""
         cdc, written = self._stores.datacenters.get(key), self._written.get(key)
-        if cdc is not None and written is not None and written.over == cdc.metadata.resource_version:
+        if cdc is not None and written is not None and cdc.metadata.resource_version in written.over:
             return written.cdc
         self._written.pop(key, None)
         return cdc

@@ -13,6 +13,8 @@ from reconcilers.datacenter.status import View
 from reconcilers.datacenter.stores import INDEX
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from controller.errors import ApiError
     from controller.objects import RawObject
     from reconcilers.api.datacenter import CassandraDataCenter
@@ -37,7 +39,7 @@ class Run:
         return self.view.cdc
 
 
-def look(key: Key, cdc: CassandraDataCenter, stores: Stores) -> Run:
+def look(key: Key, cdc: CassandraDataCenter, stores: Stores, now: datetime) -> Run:
     """Everything that is known before anything is done."""
     recorded = {rack.name: rack.replicas for rack in cdc.status.racks}
     racks = [
@@ -52,7 +54,7 @@ def look(key: Key, cdc: CassandraDataCenter, stores: Stores) -> Run:
     ]
     gate = bootstrap.gate(
         cdc,
-        stores.restores.get(Key(key.namespace, labels.bootstrap_restore(key.name))),
+        bootstrap.choose(cdc, stores.restores.all()),
         planned=stores.configmaps.get(Key(key.namespace, labels.restore_plan(key.name))) is not None,
         nodes_exist=any(state.exists or state.replicas for _, state in racks),
     )
@@ -70,7 +72,7 @@ def look(key: Key, cdc: CassandraDataCenter, stores: Stores) -> Run:
             cdc=cdc,
             layout=found,
             racks=racks,
-            pods=by_ordinal((pod_state(pod) for pod in pods), order),
+            pods=by_ordinal((pod_state(pod, now) for pod in pods), order),
             gate=gate,
             nodes={node.pod: node for node in status.nodes},
         ),

@@ -69,7 +69,7 @@ def build(restore: CassandraRestore, datacenter: CassandraDataCenter) -> dict[st
             "terminationGracePeriodSeconds": 1,
             "containers": [
                 {
-                    **{key: value for key, value in sidecar.items() if key not in ("livenessProbe",)},
+                    **{key: value for key, value in sidecar.items() if key != "livenessProbe"},
                     "args": ["agent", "inspect"],
                     "env": env,
                     "volumeMounts": mounts,

@@ -13,9 +13,10 @@ from reconcilers.agents import AgentError
 from reconcilers.backup import policy
 from reconcilers.backup.status import moment
 from reconcilers.restore import plan
-from reconcilers.restore.run import DOWNLOADING, FAILED, RESTORED
+from reconcilers.restore.run import DOWNLOADING, FAILED, RESTORED, WAITING
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable
 
     from controller.objects import RawObject
@@ -53,47 +54,57 @@ class Nodes:
             if node.phase == RESTORED:
                 continue
             address = pods.address(self._pod(run, node))
+            operation = plan.operation_id(run.restore, node.pod)
             view = None
             if address is not None:
-                operation = plan.operation_id(run.restore, node.pod)
-                view = self._operations.want(run.key, self._wake, address, operation, Kind.RESTORE, None)
+                view = self._operations.want(run.key, self._wake, address, operation, kind=Kind.RESTORE, spec=None)
             self._take(run, node, view)
             if address is not None and node.message and node.phase == DOWNLOADING:
-                self._operations.again(run.key, address, plan.operation_id(run.restore, node.pod))
+                self._operations.again(run.key, address, operation)
         failed = [n for n in run.status.nodes if n.phase == FAILED]
         if failed:
             run.fail(run.status.reason, "; ".join(f"{n.pod}: {n.message}" for n in failed[:3]))
-        return all(n.phase == RESTORED for n in run.status.nodes)
+        elif not all(n.phase == RESTORED for n in run.status.nodes):
+            self._late(run, [n for n in run.status.nodes if n.phase == RESTORED])
+        return not run.ended and all(n.phase == RESTORED for n in run.status.nodes)
 
-    def cancel(self, run: Run) -> None:
+    def cancelled(self, run: Run) -> bool:
+        """No init container downloads any more, of those that answer."""
+        done = True
         for node in run.status.nodes:
             address = pods.address(self._pod(run, node))
             if address is not None and node.phase != RESTORED:
                 operation = plan.operation_id(run.restore, node.pod)
-                self._operations.cancel(run.key, self._wake, address, operation, Kind.RESTORE)
+                view = self._operations.cancel(run.key, self._wake, address, operation, Kind.RESTORE)
+                done = done and (view.done or view.silent_since is not None)
+        return done
 
     def started(self, run: Run) -> bool:
         """Cassandra serves clients on every node; a node that does not come in time fails the restore."""
-        late = []
-        for node in run.status.nodes:
-            if pods.ready(self._pod(run, node)):
-                continue
-            late.append(node)
+        return not self._late(run, run.status.nodes)
+
+    def _late(self, run: Run, nodes: list[RestoreNode]) -> bool:
+        """Whether one of them is not ready yet. A rack's pods are made one by one, so it also holds up the others."""
+        late = [node for node in nodes if not pods.ready(self._pod(run, node))]
+        for node in late:
             if policy.overdue(moment(node.last_progress_time), run.spec.node_progress_deadline_seconds, run.now):
                 why = pods.waiting_reason(self._pod(run, node)) or "Cassandra did not start: see its log"
                 run.fail("NodeNotStarted", f"{node.pod}: {why}")
-                return False
-        return not late
+                break
+        return bool(late)
 
     async def schema_version(self, run: Run) -> str:
         """The one version that all nodes have; empty while they differ or one does not answer."""
         addresses = [pods.address(self._pod(run, node)) for node in run.status.nodes]
         asked = [self._agents.node(a) for a in addresses if a is not None]
-        try:
-            answers = await asyncio.gather(*asked)
-        except (AgentError, TimeoutError):
-            return ""
-        versions = {answer.schema_version for answer in answers}
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        versions = set()
+        for answer in answers:
+            if isinstance(answer, (AgentError, TimeoutError)):
+                return ""
+            if isinstance(answer, BaseException):
+                raise answer
+            versions.add(answer.schema_version)
         return versions.pop() if len(versions) == 1 and len(answers) == len(run.status.nodes) else ""
 
     def _take(self, run: Run, node: RestoreNode, view: View | None) -> None:
@@ -101,9 +112,10 @@ class Nodes:
         if operation is not None:
             node.phase = DOWNLOADING
             node.attempts = operation.attempts
-            node.bytes_total = operation.progress.bytes or node.bytes_total
-            node.bytes_done = operation.progress.bytes_done
-            node.last_progress_time = max(node.last_progress_time, operation.last_progress_at)
+            if operation.progress.bytes:  # a phase that moves no bytes says nothing of them
+                node.bytes_total, node.bytes_done = operation.progress.bytes, operation.progress.bytes_done
+            if view is not None and view.moved_at is not None:
+                node.last_progress_time = max(node.last_progress_time, rfc3339(view.moved_at))
         verdict = policy.judge(view, attempts=node.attempts, retries=run.spec.retries) if view else policy.Running()
         match verdict:
             case policy.Succeeded():
@@ -118,14 +130,30 @@ class Nodes:
                 run.status.reason = reason
             case policy.Running():
                 node.message = ""
-                if policy.overdue(moment(node.last_progress_time), run.spec.node_progress_deadline_seconds, run.now):
-                    silence = view.silence if view and view.silence else ""
-                    why = pods.waiting_reason(self._pod(run, node)) or silence or "no progress"
-                    node.phase, node.message = (
-                        FAILED,
-                        f"no progress for {run.spec.node_progress_deadline_seconds} s: {why}",
-                    )
-                    run.status.reason = "NoProgress"
+        limit = run.spec.node_progress_deadline_seconds
+        if node.phase in (WAITING, DOWNLOADING) and policy.overdue(self._since(run, node), limit, run.now):
+            silence = view.silence if view and view.silence else ""
+            why = node.message or pods.waiting_reason(self._pod(run, node)) or silence or "its pod is not there"
+            node.phase, node.message = FAILED, f"no progress for {limit} s: {why}"
+            run.status.reason = "NoProgress"
+
+    def _since(self, run: Run, node: RestoreNode) -> dt.datetime | None:
+        """When it last came forward. A node without a pod waits for those before it, which have their own deadlines."""
+        pod = self._pod(run, node)
+        if node.phase == DOWNLOADING:
+            return moment(node.last_progress_time)
+        if pod is not None:
+            return moment(max(node.last_progress_time, pod.metadata.creation_timestamp))
+        times = [node.last_progress_time]
+        for other in run.status.nodes:
+            if other.phase == DOWNLOADING:
+                return None
+            if other.phase == RESTORED:
+                since = pods.ready_since(self._pod(run, other))
+                if since is None:
+                    return None
+                times.append(since)
+        return moment(max(times))
 
     def _pod(self, run: Run, node: RestoreNode) -> RawObject | None:
         return self._pods.get(Key(run.key.namespace, node.pod))

@@ -1,7 +1,7 @@
 """The plan: a ConfigMap with one file a pod, which that pod's init container reads. Pure.
 
-It exists from the moment the mapping is decided until the restore completed. While it exists a pod that it does not name
-refuses to start, and one that it names starts with its data; so no node of the datacenter can come up empty.
+It exists from the moment the mapping is decided until the restore completed. While it exists a pod that it does not
+name refuses to start, and one that it names starts with its data; so no node of the datacenter can come up empty.
 """
 
 from __future__ import annotations

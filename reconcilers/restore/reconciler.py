@@ -1,7 +1,7 @@
 """Drives a CassandraRestore: Pending → Validating → Preparing → Downloading → Starting → Completed or Failed.
 
 Nothing is touched before the bucket's own record of the backup was read and fits. Then the plan is written, which lets
-the datacenter's reconciler make the pods; their init containers download, each node once, and what they report is shown.
+the datacenter's reconciler make the pods; their init containers download, each once, and what they report is shown.
 """
 
 from __future__ import annotations
@@ -12,18 +12,27 @@ import msgspec
 
 from controller.clock import rfc3339
 from controller.desired import ensure
+from controller.errors import ApiError
 from controller.reconcile import Done, RequeueAfter
 from controller.resource import Key
 from reconcilers import labels
 from reconcilers.agents import AgentRefused, AgentUnreachable
-from reconcilers.api.restore import RESTORES, NodeMapping, RestoreNode, RestoreNodeSource, RestorePhase, RestoreTotals
+from reconcilers.api.restore import (
+    FINAL_PHASES,
+    RESTORES,
+    NodeMapping,
+    RestoreNode,
+    RestoreNodeSource,
+    RestorePhase,
+    RestoreTotals,
+)
 from reconcilers.api.unsupported import unsupported
 from reconcilers.backup.policy import overdue
 from reconcilers.backup.status import moment
 from reconcilers.datacenter.layout import fill, racks_of
 from reconcilers.restore import inspector, plan, source
 from reconcilers.restore.mapping import TopologyMismatch, assign
-from reconcilers.restore.run import WAITING, Run
+from reconcilers.restore.run import WAITING, Run, urgent
 
 if TYPE_CHECKING:
     from agent.protocol import ClusterRecord
@@ -40,9 +49,11 @@ if TYPE_CHECKING:
     from reconcilers.restore.inspector import Inspectors
     from reconcilers.restore.nodes import Nodes
 
-_LOOK_AGAIN = 10.0
+_SLOT = 5.0  # seconds between two writes of nothing but counters
+_LOOK_AGAIN = 5.0  # counters and deadlines are looked at this often; nothing is written unless something changed
 _INSPECTION = 2.0  # seconds between two looks at an inspector that starts
 _INSPECTION_DEADLINE = 300  # seconds
+_PASSING = frozenset({"StorageUnreachable", "StorageThrottled"})  # an agent's reasons that may go away by themselves
 
 
 class RestoreReconciler:
@@ -74,23 +85,24 @@ class RestoreReconciler:
         self._nodes = nodes
         self._recorder = recorder
         self._clock = clock
+        self._written: dict[Key, float] = {}
 
     async def reconcile(self, key: Key) -> Outcome:
         restore = self._restores.get(key)
         if restore is None or restore.metadata.deletion_timestamp:
-            self._nodes.forget(key)
+            self._forget(key)
             return Done()
         run = Run(restore, self._clock.now())
         if run.ended:
-            self._nodes.forget(key)
+            self._forget(key)
             await self._inspectors.end(restore)
             return Done()
         outcome = await self._advance(run)
         return await self._save(run, outcome)
 
     async def _advance(self, run: Run) -> Outcome:
-        if self._stopped(run):
-            return Done()
+        if (outcome := self._stopped(run)) is not None:
+            return outcome
         datacenter = self._datacenters.get(Key(run.key.namespace, run.spec.datacenter))
         if datacenter is None:
             run.hold(
@@ -107,16 +119,19 @@ class RestoreReconciler:
             run.status.phase = RestorePhase.STARTING
         return await self._start(run, datacenter)
 
-    def _stopped(self, run: Run) -> bool:
+    def _stopped(self, run: Run) -> Outcome | None:
         refusals = unsupported(run.spec)
+        since = run.status.start_time or run.restore.metadata.creation_timestamp
         if refusals and not run.status.mapping:
             run.refuse("FieldNotSupported", "; ".join(refusals))
         elif run.spec.cancel:
-            self._nodes.cancel(run)
+            if not self._nodes.cancelled(run):
+                return RequeueAfter(_LOOK_AGAIN, "cancelling")
             run.cancel()
-        elif overdue(moment(run.status.start_time), run.spec.active_deadline_seconds, run.now):
-            run.fail("DeadlineExceeded", f"the restore did not end within {run.spec.active_deadline_seconds} s")
-        return run.ended
+        elif overdue(moment(since), run.spec.active_deadline_seconds, run.now):
+            waited = f": {run.status.message}" if run.status.message else ""
+            run.fail("DeadlineExceeded", f"the restore did not end within {run.spec.active_deadline_seconds} s{waited}")
+        return Done() if run.ended else None
 
     async def _validate(self, run: Run, datacenter: CassandraDataCenter) -> Outcome:
         """Everything that can be known before a volume is made."""
@@ -126,6 +141,9 @@ class RestoreReconciler:
                 "DatacenterNotEmpty",
                 f"datacenter {datacenter.metadata.name} runs already: a restore fills a new one, so give another name",
             )
+            return Done()
+        if other := self._filling(run):
+            run.refuse("RestoreInProgress", f"restore {other} fills datacenter {datacenter.metadata.name} already")
             return Done()
         found = source.resolve(run.restore, self._backups)
         if isinstance(found, source.Never):
@@ -149,28 +167,47 @@ class RestoreReconciler:
         namespace = datacenter.metadata.namespace
         return any(self._statefulsets.get(Key(namespace, name)) is not None for name in names)
 
+    def _filling(self, run: Run) -> str:
+        """Another restore of the same datacenter that goes first: it has a plan, or it is older."""
+
+        def place(restore: CassandraRestore) -> tuple[bool, str, str]:
+            return not restore.status.mapping, restore.metadata.creation_timestamp, restore.metadata.uid
+
+        others = [
+            r
+            for r in self._restores.all()
+            if r.metadata.namespace == run.key.namespace
+            and r.spec.datacenter == run.spec.datacenter
+            and r.status.phase not in FINAL_PHASES
+            and place(r) < place(run.restore)
+        ]
+        return min(others, key=place).metadata.name if others else ""
+
     async def _inspect(self, run: Run, datacenter: CassandraDataCenter, found: source.Source) -> ClusterRecord | None:
         """The backup's record as the bucket has it; None while that takes, or where the run was ended."""
-        pod = self._inspectors.find(run.restore)
-        if pod is None:
-            await self._inspectors.start(run.restore, datacenter)
-            return None
         late = overdue(moment(run.status.start_time), _INSPECTION_DEADLINE, run.now)
-        where = inspector.address(pod, datacenter)
-        problem = self._nodes.waiting_reason(pod) or "the inspector has not started"
-        if where is not None:
-            try:
+        problem = "the inspector has not started"
+        pod = self._inspectors.find(run.restore)
+        try:
+            if pod is None:
+                await self._inspectors.start(run.restore, datacenter)
+            elif (where := inspector.address(pod, datacenter)) is not None:
                 return await self._agents.cluster_record(
                     where, found.location, cluster=found.cluster, datacenter=found.datacenter, tag=found.tag
                 )
-            except AgentRefused as e:
+            else:
+                problem = self._nodes.waiting_reason(pod) or problem
+        except AgentRefused as e:
+            if e.reason not in _PASSING:
                 run.refuse(e.reason, e.message)
                 return None
-            except (AgentUnreachable, TimeoutError) as e:
-                problem = str(e) or "the inspector does not answer"
-        run.status.message = problem if late or "ImagePull" in problem else run.status.message
+            problem = e.message
+        except (AgentUnreachable, ApiError, TimeoutError) as e:
+            problem = str(e) or "the inspector does not answer"
         if late:
             run.refuse("InspectionFailed", f"the backup could not be read: {problem}")
+        elif pod is not None and problem not in run.status.message:
+            run.status.message = f"an inspector pod reads the backup's record; so far: {problem}"
         return None
 
     async def _prepare(
@@ -232,12 +269,22 @@ class RestoreReconciler:
 
     async def _save(self, run: Run, outcome: Outcome) -> Outcome:
         run.summarize()
-        if run.status == run.restore.status:
+        old, new = run.restore.status, run.status
+        if new == old:
             return outcome
+        if not urgent(old, new):
+            wait = self._written.get(run.key, -_SLOT) + _SLOT - self._clock.monotonic()
+            if wait > 0:
+                return RequeueAfter(wait, "the next slot for progress")
         meta = run.restore.metadata
         await self._client.patch_status(
-            RESTORES, run.key, msgspec.to_builtins(run.status), uid=meta.uid, resource_version=meta.resource_version
+            RESTORES, run.key, msgspec.to_builtins(new), uid=meta.uid, resource_version=meta.resource_version
         )
+        self._written[run.key] = self._clock.monotonic()
         for type_, reason, message in run.events:
             self._recorder.event(RESTORES, run.restore, type_, reason, message)
         return outcome
+
+    def _forget(self, key: Key) -> None:
+        self._nodes.forget(key)
+        self._written.pop(key, None)

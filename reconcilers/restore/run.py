@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec import structs
 
 from controller.clock import rfc3339
 from controller.conditions import Condition, set_condition
@@ -107,3 +108,13 @@ class Run:
         complete = phase is RestorePhase.COMPLETED
         self.say("Complete", "True" if complete else "False", reason, message)
         self.say("Failed", "True" if phase is RestorePhase.FAILED else "False", reason, message)
+
+
+def urgent(old: RestoreStatus, new: RestoreStatus) -> bool:
+    """Whether the change is worth a write at once: counters never are."""
+    return _without_counters(old) != _without_counters(new)
+
+
+def _without_counters(status: RestoreStatus) -> RestoreStatus:
+    nodes = [structs.replace(n, bytes_total=0, bytes_done=0, last_progress_time="") for n in status.nodes]
+    return structs.replace(status, nodes=nodes, totals=None, progress="")

@@ -34,16 +34,19 @@ WRITES = ("create", "update", "patch", "delete", "deletecollection")
 # no watch cache for this kind: after a compaction of etcd its watches and lists get 410, as any kind's do in the end
 UNCACHED = "podtemplates"
 
+USERS = ("operator", "nobody")
+
 
 @dataclass
 class ApiServer:
-    """A running server; ``kubeconfig`` logs in as cluster-admin."""
+    """A running server; ``kubeconfig`` logs in as cluster-admin, and each of ``USERS`` has no right but those bound."""
 
     directory: Path
     port: int
     etcd_port: int
     token: str
     kubeconfig: Path
+    tokens: dict[str, str] = field(default_factory=dict)
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @classmethod
@@ -53,7 +56,9 @@ class ApiServer:
         token = secrets.token_hex(16)
         server = cls(directory, port, etcd_port, token, directory / "kubeconfig")
         _make_certificates(directory)
-        (directory / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
+        server.tokens = {user: secrets.token_hex(16) for user in USERS}
+        lines = [f"{token},admin,admin,system:masters", *(f"{t},{user},{user}" for user, t in server.tokens.items())]
+        (directory / "tokens.csv").write_text("\n".join(lines) + "\n")
         (directory / "audit.yaml").write_text(_AUDIT_POLICY)
         server.kubeconfig.write_text(server.kubeconfig_for(token))
         try:
@@ -64,8 +69,15 @@ class ApiServer:
             raise
         return server
 
-    def kubeconfig_for(self, token: str) -> str:
-        cluster = {"server": f"https://127.0.0.1:{self.port}", "certificate-authority": str(self.directory / "ca.crt")}
+    def save_kubeconfig(self, name: str, *, user: str = "", port: int = 0) -> Path:
+        """For one of ``USERS``, else the admin; ``port`` of a proxy in between."""
+        path = self.directory / f"kubeconfig-{name}"
+        path.write_text(self.kubeconfig_for(self.tokens[user] if user else self.token, port))
+        return path
+
+    def kubeconfig_for(self, token: str, port: int = 0) -> str:
+        url = f"https://127.0.0.1:{port or self.port}"
+        cluster = {"server": url, "certificate-authority": str(self.directory / "ca.crt")}
         return json.dumps(
             {
                 "apiVersion": "v1",
@@ -76,15 +88,6 @@ class ApiServer:
                 "current-context": "test",
             }
         )
-
-    def add_user(self, name: str) -> Path:
-        """A kubeconfig for a new user without any right; takes effect with ``restart_apiserver``."""
-        token = secrets.token_hex(16)
-        with (self.directory / "tokens.csv").open("a") as tokens:
-            tokens.write(f"{token},{name},{name}\n")
-        path = self.directory / f"kubeconfig-{name}"
-        path.write_text(self.kubeconfig_for(token))
-        return path
 
     def _start_etcd(self, peer_port: int) -> None:
         client, peer = f"http://127.0.0.1:{self.etcd_port}", f"http://127.0.0.1:{peer_port}"

@@ -33,7 +33,7 @@ class FakeClient:
         self._versions = itertools.count(1)
 
     def unguarded(self) -> FakeClient:
-        return self
+        return _Unguarded(self)
 
     def set_guard(self, guard: Callable[[], None] | None) -> None:
         self.guard = guard
@@ -91,6 +91,14 @@ class FakeClient:
         if self.after is not None:
             await self.after(verb, resource, key)
         return body
+
+
+class _Unguarded(FakeClient):
+    def __init__(self, other: FakeClient) -> None:
+        self._other = other
+
+    def __getattr__(self, name: str) -> Any:
+        return None if name == "guard" else getattr(self._other, name)
 
 
 def _key(body: dict[str, Any]) -> Key:

@@ -18,7 +18,7 @@ from controller.informer import Informer
 from controller.objects import RawObject, decode_raw, key_of
 from controller.reconcile import Done
 from controller.resource import Key
-from controller.triggers import to_mapped, to_owner, to_self
+from controller.triggers import to_owner, to_self
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -172,7 +172,9 @@ class FakeStatefulSets:
         ready = [
             pod
             for pod in pods
-            if any(c["type"] == "Ready" and c["status"] == "True" for c in pod.body.get("status", {}).get("conditions", []))
+            if any(
+                c["type"] == "Ready" and c["status"] == "True" for c in pod.body.get("status", {}).get("conditions", [])
+            )
         ]
         status = {
             "observedGeneration": sts.metadata.generation,

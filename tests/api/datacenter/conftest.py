@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from controller import builtin
@@ -19,6 +20,7 @@ from controller.resource import Key
 from reconcilers import labels
 from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
+from reconcilers.api.datacenter_status import DataCenterPhase
 from reconcilers.api.restore import RESTORES, CassandraRestore
 from reconcilers.datacenter.stores import INDEX
 from reconcilers.datacenter.wiring import Informers, backups_index, children_index, datacenter_controller
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from controller.config import Config
+    from reconcilers.datacenter.nodes import NodeInfo
     from tests.api.apiserver import ApiServer
 
 Object = dict[str, Any]
@@ -54,13 +57,12 @@ class Ring:
         self.sets = FakeStatefulSets(client, namespace)
         self._apiserver = apiserver
         self._operator_client = operator_client
-        self._user_agent = operator_client._transport.session.headers.get("User-Agent", "")
 
     def key(self, name: str = NAME) -> Key:
         return Key(self.namespace, name)
 
     @asynccontextmanager
-    async def operator(self, master: bytes = b"m" * 32) -> AsyncIterator[None]:
+    async def operator(self, master: bytes = b"m" * 32, agents: NodeInfo | None = None) -> AsyncIterator[None]:
         informers = self._informers()
         clock = RealClock()
         recorder = Recorder(self._operator_client, "cassandra-operator", clock)
@@ -70,7 +72,8 @@ class Ring:
             recorder=recorder,
             clock=clock,
             master=MasterKey(master),
-            backoff=Backoff(first=0.05, last=0.5),
+            agents=agents,
+            backoff=Backoff(clock, base=0.05, cap=0.5),
         )
         self.queue = controller.queue
         parts = [*(getattr(informers, name) for name in informers.__slots__), recorder, controller]
@@ -113,8 +116,6 @@ class Ring:
         await self.client.patch(DATACENTERS, self.key(name), {"spec": spec})
 
     async def datacenter(self, name: str = NAME) -> CassandraDataCenter:
-        import msgspec
-
         return msgspec.convert(await self.client.get(DATACENTERS, self.key(name)), CassandraDataCenter)
 
     async def until(self, met: Callable[[CassandraDataCenter], object], name: str = NAME) -> CassandraDataCenter:
@@ -141,9 +142,13 @@ class Ring:
         """Every reconcile that was to come has come: two looks at all objects, a while apart, see the same."""
         before: object = None
         async with asyncio.timeout(20):
-            while (now := await self.versions()) != before or len(self.queue.statistics().ready) > 0:  # type: ignore[arg-type]
+            while (now := await self.versions()) != before or not self._idle():
                 before = now
                 await asyncio.sleep(0.3)
+
+    def _idle(self) -> bool:
+        queue = self.queue.statistics()
+        return queue.added > 0 and queue.ready == queue.processing == queue.failing == 0
 
     async def versions(self) -> dict[str, str]:
         """resourceVersion of everything in the namespace, Events too."""
@@ -173,7 +178,11 @@ class Ring:
 
 @pytest.fixture
 async def ring(
-    client: Client, operator_config: Config, apiserver: ApiServer, namespace: str, crds: object  # noqa: F811
+    client: Client,
+    operator_config: Config,
+    apiserver: ApiServer,
+    namespace: str,
+    crds: object,  # noqa: F811
 ) -> AsyncIterator[Ring]:
     operator_client = await Client.connect(operator_config)
     ring = Ring(client, operator_client, apiserver, namespace)
@@ -181,6 +190,10 @@ async def ring(
         stack.push_async_callback(operator_client.close)
         await stack.enter_async_context(ring.sets.running())
         yield ring
+
+
+def ready(cdc: CassandraDataCenter) -> bool:
+    return cdc.status.phase == DataCenterPhase.READY
 
 
 def condition(cdc: CassandraDataCenter, type_: str) -> tuple[str, str]:

@@ -33,8 +33,7 @@ class Work:
         try:
             while True:
                 try:
-                    await asyncio.shield(self.result)
-                    return
+                    return await asyncio.shield(self.result)
                 except asyncio.CancelledError:
                     if self.slow_end:
                         await self.clock.sleep(self.slow_end)

@@ -226,7 +226,7 @@ async def test_probes_answer_on_their_port() -> None:
     manager = Manager(settings, FakeClient())  # type: ignore[arg-type]
     manager.add_informer(Informer(ScriptedClient(), CONFIGMAPS, decode_raw))  # type: ignore[arg-type]
     task = asyncio.create_task(manager.run())
-    while not manager.health.port:
+    while not manager.health.port and not task.done():  # noqa: ASYNC110  turns of the loop, no time
         await asyncio.sleep(0)
     base = f"http://127.0.0.1:{manager.health.port}"
     async with aiohttp.ClientSession() as session:

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from agent.errors import AgentError
+from agent.protocol import Kind, State
+from agent.snapshots import Taken
+from tests.unit.agent.conftest import request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.agent.conftest import World
+
+
+def taken(world: World) -> int:
+    return sum(1 for name, _ in world.cassandra.executed if name == "takeSnapshot")
+
+
+async def test_one_operation_takes_it_once(world: World) -> None:
+    async with world.agent() as agent:
+        first = await agent.snapshots.take("s1", "t")
+    async with world.agent() as agent:
+        assert await agent.snapshots.take("s1", "t") == first
+    assert taken(world) == 1
+    assert first.facts.tokens
+
+
+async def test_another_operation_takes_it_anew(world: World) -> None:
+    async with world.agent() as agent:
+        await agent.snapshots.take("s1", "t")
+        await agent.snapshots.take("s2", "t")
+    assert taken(world) == 2
+
+
+async def test_a_snapshot_that_is_not_whole_is_taken_again(world: World) -> None:
+    def damage(name: str) -> None:
+        world.data.snapshots(name)[0].joinpath("manifest.json").unlink()
+
+    world.cassandra.after_snapshot = [damage]
+    async with world.agent() as agent:
+        operation = await world.do(agent, "s", Kind.SNAPSHOT, {"tag": "t"})
+        assert operation.state is State.SUCCEEDED
+        assert taken(world) == 2
+        await agent.snapshots.scan("t")
+
+
+async def test_one_that_never_gets_whole_fails_and_is_cleared(world: World) -> None:
+    def damage(name: str) -> None:
+        world.data.snapshots(name)[0].joinpath("manifest.json").unlink()
+
+    world.cassandra.after_snapshot = [damage] * 9
+    async with world.agent() as agent:
+        operation = await world.do(agent, "s", Kind.SNAPSHOT, {"tag": "t"})
+    assert operation.error is not None
+    assert operation.error.reason == "SnapshotFailed"
+    assert world.data.snapshots("co-t") == []
+
+
+async def test_a_node_without_tokens_has_nothing_to_back_up_yet(world: World) -> None:
+    world.cassandra.attributes |= {"Tokens": [], "OperationMode": "JOINING"}
+    async with world.agent() as agent:
+        operation = await world.do(agent, "s", Kind.SNAPSHOT, {"tag": "t"})
+    assert operation.error is not None
+    assert operation.error.reason == "CassandraUnavailable"
+    assert "JOINING" in operation.error.message
+    assert world.data.snapshots("co-t") == []
+
+
+async def test_clearing_does_without_cassandra_and_without_a_snapshot(world: World) -> None:
+    async with world.agent() as agent:
+        await agent.snapshots.take("s", "t")
+        world.data.snapshot("users")
+        world.cassandra.down = True
+        await agent.snapshots.clear("t")
+        await agent.snapshots.clear("t")
+        assert await agent.snapshots.taken("t") is None
+    assert world.data.snapshots("co-t") == []
+    assert world.data.snapshots("users")
+
+
+async def test_the_operation_clears_and_is_content_with_nothing(world: World) -> None:
+    async with world.agent() as agent:
+        await world.do(agent, "s", Kind.SNAPSHOT, {"tag": "t"})
+        assert (await world.do(agent, "x", Kind.CLEAR_SNAPSHOTS, {"tag": "t"})).state is State.SUCCEEDED
+        assert (await world.do(agent, "y", Kind.CLEAR_SNAPSHOTS, {"tag": "never"})).state is State.SUCCEEDED
+    assert world.data.snapshots("co-t") == []
+
+
+async def test_the_janitor_clears_what_nobody_waits_for(world: World) -> None:
+    world.data.snapshot("co-crashed")
+    world.data.snapshot("co-busy")
+    world.data.snapshot("users")
+    async with world.agent() as agent:
+        await agent.snapshots.take("s", "fresh")
+        old = await agent.snapshots.take("s", "old")
+        file: Path = world.settings.state_dir / "snapshots" / "old.json"
+        file.write_bytes(msgspec.json.encode(msgspec.structs.replace(old, at="2020-01-01T00:00:00Z")))
+        assert await agent.snapshots.sweep(["busy"]) == ["crashed", "old"]
+    assert {path.name for path in world.data.snapshots("*")} == {"co-busy", "co-fresh", "users"}
+    assert msgspec.json.decode((file.parent / "fresh.json").read_bytes(), type=Taken).operation == "s"
+
+
+@pytest.mark.parametrize("tag", ["../x", ""])
+async def test_odd_tags_never_become_paths(world: World, tag: str) -> None:
+    async with world.agent() as agent:
+        for kind in (Kind.SNAPSHOT, Kind.CLEAR_SNAPSHOTS):
+            with pytest.raises(AgentError):
+                await agent.operations.put("s", request(kind, {"tag": tag}))

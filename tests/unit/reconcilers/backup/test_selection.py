@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller.objects import ObjectMeta
+from reconcilers import labels
+from reconcilers.api.backup import BackupSpec, CassandraBackup
+from reconcilers.api.common import BackupType, LabelSelector
+from reconcilers.api.kubernetes import SelectorRequirement
+from reconcilers.backup.selection import cassandra_pods, effective_selector
+
+
+def backup(own: dict[str, str] | None = None, selector: LabelSelector | None = None) -> CassandraBackup:
+    spec = BackupSpec(backup_type=BackupType.AWS_S3, target="bucket", selector=selector)
+    return CassandraBackup(metadata=ObjectMeta(name="b", labels=own or {}), spec=spec)
+
+
+def expression(key: str, operator: str, *values: str) -> SelectorRequirement:
+    return SelectorRequirement(key=key, operator=operator, values=list(values))
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [
+        ({}, ""),
+        ({"cassandra-datacenter": "foo"}, "cassandra-datacenter=foo"),
+        ({"b": "2", "a": "1"}, "a=1,b=2"),
+        ({"app": "cassandra", "app.kubernetes.io/managed-by": "Helm"}, "app=cassandra"),
+        ({"app": "cassandra", "helm.sh/chart": "c", "argocd.argoproj.io/instance": "i"}, "app=cassandra"),
+        ({"app": "cassandra", "kustomize.toolkit.fluxcd.io/name": "n"}, "app=cassandra"),
+        ({"stable.instaclustr.com/schedule": "nightly", "app": "x"}, "app=x"),
+        ({"app.kubernetes.io/managed-by": "Helm"}, ""),  # nothing that says anything: never everything
+        ({"app.kubernetes.io/name": "x"}, "app.kubernetes.io/name=x"),
+        ({"app": ""}, "app="),
+    ],
+)
+def test_the_backups_own_labels_select(own: dict[str, str], wanted: str) -> None:
+    assert effective_selector(backup(own)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("selector", "wanted"),
+    [
+        (LabelSelector(), ""),
+        (LabelSelector(match_labels={"b": "2", "a": "1"}), "a=1,b=2"),
+        (LabelSelector(match_labels={"helm.sh/chart": "c"}), "helm.sh/chart=c"),  # named by hand: meant
+        (LabelSelector(match_expressions=[expression("k", "In", "y", "x")]), "k in (x,y)"),
+        (LabelSelector(match_expressions=[expression("k", "NotIn", "x")]), "k notin (x)"),
+        (LabelSelector(match_expressions=[expression("k", "Exists")]), "k"),
+        (LabelSelector(match_expressions=[expression("k", "DoesNotExist")]), "!k"),
+        (LabelSelector(match_labels={"a": "1"}, match_expressions=[expression("k", "Exists")]), "a=1,k"),
+    ],
+)
+def test_a_selector_replaces_the_labels(selector: LabelSelector, wanted: str) -> None:
+    assert effective_selector(backup({"app": "other"}, selector)) == wanted
+
+
+def pod(
+    name: str, datacenter: str = "foo", *, containers: tuple[str, ...] = ("cassandra", "sidecar"), **own: str
+) -> Any:
+    marks = {
+        labels.OPERATOR: labels.OPERATOR_VALUE,
+        labels.DATACENTER: datacenter,
+        labels.DATACENTER_UID: f"uid-{datacenter}",
+        labels.RACK: "rack1",
+        **own,
+    }
+    return {
+        "metadata": {"name": name, "uid": f"uid-{name}", "labels": marks},
+        "spec": {"containers": [{"name": container} for container in containers]},
+    }
+
+
+def test_pods_that_are_no_nodes_are_left_out() -> None:
+    found = cassandra_pods(
+        [
+            pod("node-0"),
+            pod("job", containers=("sidecar",), operator="somebody-else"),
+            pod("database", containers=("cassandra",)),
+            {"metadata": {"name": "plain", "uid": "u"}, "spec": {"containers": [{"name": "sidecar"}]}},
+            {"metadata": {"name": "bare", "uid": "u", "labels": {}}, "spec": {}},
+        ]
+    )
+    assert [p.name for p in found] == ["node-0"]
+    assert found[0].datacenter == "foo"
+    assert found[0].datacenter_uid == "uid-foo"
+    assert found[0].rack == "rack1"
+    assert found[0].uid == "uid-node-0"
+
+
+def test_pods_come_by_datacenter_and_ordinal() -> None:
+    found = cassandra_pods([pod("z-0", "a"), pod("x-10"), pod("x-9"), pod("x-0")])
+    assert [p.name for p in found] == ["z-0", "x-0", "x-9", "x-10"]
