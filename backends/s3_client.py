@@ -7,12 +7,14 @@ of our own are what keeps hashing and ``aws-chunked`` copies off the event loop,
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.exceptions import NoCredentialsError
+from botocore.loaders import create_loader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +31,7 @@ async def open_client(
 ) -> Any:
     """A client that lives as long as ``stack``. Raises what the SDK raises, NoCredentialsError for none at all."""
     session: Any = AioSession()  # type: ignore[no-untyped-call]
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     if await session.get_credentials() is None:
         raise NoCredentialsError
     client = await stack.enter_async_context(
@@ -53,6 +56,12 @@ async def open_client(
     # With it aiohttp waits for "100 Continue", which MinIO does not send for an empty body on a reused connection.
     client.meta.events.register_last("before-call.s3", _drop_expect)
     return client
+
+
+@lru_cache(maxsize=1)
+def _loader(path: str | None) -> Any:
+    """The SDK's service descriptions, read once a process: they are most of what opening a store costs."""
+    return create_loader(path)  # type: ignore[no-untyped-call]
 
 
 def _drop_expect(params: dict[str, Any], **_: object) -> None:

@@ -12,15 +12,39 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-BIG = ("Data.db", "Index.db", "Summary.db", "Filter.db", "Statistics.db", "CompressionInfo.db", "Digest.crc32", "TOC.txt")
-BTI = ("Data.db", "Partitions.db", "Rows.db", "Filter.db", "Statistics.db", "CompressionInfo.db", "Digest.crc32", "TOC.txt")
+BIG = (
+    "Data.db",
+    "Index.db",
+    "Summary.db",
+    "Filter.db",
+    "Statistics.db",
+    "CompressionInfo.db",
+    "Digest.crc32",
+    "TOC.txt",
+)
+BTI = (
+    "Data.db",
+    "Partitions.db",
+    "Rows.db",
+    "Filter.db",
+    "Statistics.db",
+    "CompressionInfo.db",
+    "Digest.crc32",
+    "TOC.txt",
+)
 SAI = ("SAI+aa+GroupComplete.db", "SAI+aa+TokenValues.db", "SAI+aa+by_name+TermsData.db")
 EMPTY = frozenset({"Rows.db", "SAI+aa+GroupComplete.db"})
 UUID_ID = "3fw2_0tj4_46w3k2cpidnirvjy7k"
 
 
 def write_sstable(
-    directory: Path, name: str, *, size: int = 2000, extra: tuple[str, ...] = (), without: tuple[str, ...] = (), seed: int = 0
+    directory: Path,
+    name: str,
+    *,
+    size: int = 2000,
+    extra: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    seed: int = 0,
 ) -> None:
     """All components of ``<version>-<id>-<format>`` in ``directory``; ``size`` bytes of Data.db."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -52,7 +76,9 @@ class NodeData:
     data_dirs: list[Path]
     tables: list[str] = field(default_factory=list)  # "ks/name-id", relative
 
-    def table(self, keyspace: str, name: str, number: int, sstables: tuple[str, ...] = ("nb-1-big",), **more: object) -> Path:
+    def table(
+        self, keyspace: str, name: str, number: int, sstables: tuple[str, ...] = ("nb-1-big",), **more: object
+    ) -> Path:
         """In the first data directory."""
         relative = f"{keyspace}/{name}-{table_id(number)}"
         if relative not in self.tables:
@@ -75,7 +101,9 @@ class NodeData:
             home.mkdir(parents=True, exist_ok=True)
             (home / "manifest.json").write_text(json.dumps({"files": listed, "created_at": "2026-01-01T00:00:00Z"}))
             keyspace, _, table_name = relative.partition("/")
-            (home / "schema.cql").write_text(f"CREATE TABLE {keyspace}.{table_name.partition('-')[0]} (k int PRIMARY KEY);")
+            (home / "schema.cql").write_text(
+                f"CREATE TABLE {keyspace}.{table_name.partition('-')[0]} (k int PRIMARY KEY);"
+            )
 
     def snapshots(self, name: str) -> list[Path]:
         return [path for data_dir in self.data_dirs for path in data_dir.glob(f"*/*/snapshots/{name}")]

@@ -171,6 +171,15 @@ class Ring:
         """Write requests in this namespace so far, by whomever."""
         return len(self._apiserver.writes(self.namespace))
 
+    def refusals(self) -> list[str]:
+        """Writes of datacenters that the API server did not take, such as those over an old version."""
+        records = self._apiserver.writes(self.namespace)
+        return [
+            f"{record['verb']} {record['objectRef']} {record['responseStatus']}"
+            for record in records
+            if record["objectRef"].get("resource") == DATACENTERS.plural and record["responseStatus"]["code"] >= 400
+        ]
+
     def secret_writes(self) -> int:
         records = self._apiserver.writes(self.namespace)
         return sum(record["objectRef"].get("resource") == "secrets" for record in records)

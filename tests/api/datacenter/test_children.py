@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.protocol import Node
 from controller import builtin
+from controller.errors import Conflict
+from controller.objects import raw_object
 from controller.resource import Resource
 from reconcilers.api.datacenter import DATACENTERS
+from reconcilers.datacenter import builders
+from reconcilers.datacenter.children import Children
+from reconcilers.datacenter.layout import layout_of
 from tests.api.datacenter.conftest import NAME, condition, pods, ready
 
 if TYPE_CHECKING:
+    from controller.client import Client
     from reconcilers.agents import Address
+    from reconcilers.api.datacenter import CassandraDataCenter
+    from reconcilers.datacenter.layout import Layout
     from tests.api.datacenter.conftest import Ring
 
 STS = f"cassandra-{NAME}"
@@ -50,6 +58,7 @@ async def test_it_reaches_a_fixed_point_and_then_writes_nothing(ring: Ring) -> N
 
         assert ring.writes() == writes
         assert await ring.versions() == versions
+        assert ring.refusals() == []
 
 
 async def test_the_next_operator_writes_nothing(ring: Ring) -> None:
@@ -173,6 +182,26 @@ async def test_a_statefulset_that_was_scaled_by_hand_is_repaired_upwards_only(ri
         cdc = await ring.until(lambda cdc: condition(cdc, "ScalingDown") == ("False", "NotSupported"))
 
         assert cdc.status.replicas == 3
+
+
+async def test_a_store_that_lags_behind_never_undoes_a_growth(ring: Ring, client: Client) -> None:
+    await ring.create(replicas=1)
+    async with ring.operator():
+        await ring.until(ready)
+    seen = raw_object(await ring.get(builtin.STATEFULSETS, STS))
+    await ring.client.patch(builtin.STATEFULSETS, ring.key(STS), {"spec": {"replicas": 3}})
+    cdc = await ring.datacenter()
+    body = builders.stateful_set(cdc, (found := layout(cdc)), found.racks[0], 2)
+    nothing: Any = None
+
+    with pytest.raises(Conflict):
+        await Children(client, nothing, nothing, nothing)._ensure_over(builtin.STATEFULSETS, body, seen)
+
+    assert (await ring.get(builtin.STATEFULSETS, STS))["spec"]["replicas"] == 3
+
+
+def layout(cdc: CassandraDataCenter) -> Layout:
+    return layout_of(cdc, cluster_name=NAME, datacenter_name=NAME)
 
 
 async def test_the_agents_secret_is_written_for_a_reason_only(ring: Ring) -> None:

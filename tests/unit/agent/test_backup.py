@@ -63,7 +63,9 @@ async def test_every_byte_is_there_and_the_snapshot_is_cleared(world: World) -> 
     assert manifest.cassandra_version == "5.0.6"
     assert {table.name for table in manifest.tables} >= {"users", "empty", "tables"}  # tables without rows count too
     assert operation.progress.files == operation.progress.files_done == len(manifest.objects)
-    assert operation.progress.bytes == operation.progress.bytes_done == manifest.totals.bytes == manifest.totals.new_bytes
+    assert (
+        operation.progress.bytes == operation.progress.bytes_done == manifest.totals.bytes == manifest.totals.new_bytes
+    )
     assert operation.result["files"] == manifest.totals.files
     assert not [key for key in await world.keys() if "/pending/" in key]
 
@@ -148,7 +150,9 @@ async def test_a_data_file_that_does_not_match_its_digest_is_never_an_object(wor
     assert world.data.snapshots("co-t1") == []
 
 
-async def test_large_files_go_in_parts_and_a_bad_digest_aborts_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_files_go_in_parts_and_a_bad_digest_aborts_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("agent.upload.Uploader.__init__.__kwdefaults__", {"single": 1000, "part": 512})
     async with world.agent() as agent:
         manifest = await manifest_of(world, await world.back_up(agent))
@@ -341,7 +345,13 @@ async def test_a_failure_stays_that_failure_when_the_process_dies_while_it_tidie
 
 
 def commit(nodes: list[NodeDigest], **more: Any) -> CommitSpec:
-    values: dict[str, Any] = {"location": LOCATION, "cluster": "my cluster", "datacenter": "dc1", "tag": "t1", "backup_id": "uid-1"}
+    values: dict[str, Any] = {
+        "location": LOCATION,
+        "cluster": "my cluster",
+        "datacenter": "dc1",
+        "tag": "t1",
+        "backup_id": "uid-1",
+    }
     return CommitSpec(nodes=nodes, **(values | more))
 
 

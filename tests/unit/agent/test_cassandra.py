@@ -43,7 +43,11 @@ async def test_an_attribute_that_this_version_has_not_is_empty(fake: FakeCassand
 
 @pytest.mark.parametrize(
     ("attribute", "value", "said"),
-    [("OperationMode", "JOINING", "JOINING"), ("OperationMode", None, "starting"), ("NativeTransportRunning", False, "native")],
+    [
+        ("OperationMode", "JOINING", "JOINING"),
+        ("OperationMode", None, "starting"),
+        ("NativeTransportRunning", False, "native"),
+    ],
 )
 async def test_ready_says_why_not(
     fake: FakeCassandra, cassandra: Cassandra, attribute: str, value: object, said: str

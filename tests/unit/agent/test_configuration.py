@@ -139,7 +139,9 @@ def test_before_4_1_the_names_hold_the_units() -> None:
     assert found["commitlog_segment_size_in_mb"] == 8
 
 
-@pytest.mark.parametrize("text", [b"", b"{}", b"[]", b'{"clusterName":"","datacenterName":"d","rack":"r","seeds":["s"],"firstPod":"p"}'])
+@pytest.mark.parametrize(
+    "text", [b"", b"{}", b"[]", b'{"clusterName":"","datacenterName":"d","rack":"r","seeds":["s"],"firstPod":"p"}']
+)
 def test_a_node_file_that_says_too_little_is_refused(text: bytes) -> None:
     with pytest.raises(AgentError) as caught:
         configuration.decode_node(text)
@@ -233,7 +235,12 @@ def settings(tmp_path: Path) -> Settings:
     jar = tmp_path / "jolokia.jar"
     jar.write_bytes(b"jar")
     return Settings(
-        pod="c-0", pod_ip="10.1.2.3", data_dirs=(tmp_path / "data",), config_dir=conf, jolokia_jar=jar, memory_limit=512 * MIB
+        pod="c-0",
+        pod_ip="10.1.2.3",
+        data_dirs=(tmp_path / "data",),
+        config_dir=conf,
+        jolokia_jar=jar,
+        memory_limit=512 * MIB,
     )
 
 

@@ -38,7 +38,9 @@ def test_a_file_that_is_gone_or_shorter_is_a_snapshot_gone(tmp_path: Path, gone:
     assert caught.value.reason == "SnapshotGone"
 
 
-@pytest.mark.parametrize(("text", "value"), [("123\n", 123), ("", None), ("x", None), ("-1", None), ("4294967296", None)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("123\n", 123), ("", None), ("x", None), ("-1", None), ("4294967296", None)]
+)
 def test_digests_are_read_with_care(tmp_path: Path, text: str, value: int | None) -> None:
     (tmp_path / "d").write_text(text)
     assert integrity.read_digest(tmp_path / "d") == value

@@ -99,7 +99,9 @@ async def test_another_spec_under_a_known_id_is_refused(tmp_path: Path) -> None:
         ("a", Kind.RESTORE, {}),
     ],
 )
-async def test_what_no_try_could_do_is_refused_at_once(tmp_path: Path, operation_id: str, kind: Kind, spec: dict[str, Any]) -> None:
+async def test_what_no_try_could_do_is_refused_at_once(
+    tmp_path: Path, operation_id: str, kind: Kind, spec: dict[str, Any]
+) -> None:
     async with Process(tmp_path) as process:
         with pytest.raises(AgentError) as caught:
             await process.operations.put(operation_id, OperationRequest(kind=kind, spec=spec))

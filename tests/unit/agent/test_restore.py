@@ -16,7 +16,6 @@ from agent.operations import Operations
 from agent.protocol import Kind, Operation, RestorePlan, State
 from agent.restore import RestoreHandler
 from backends.base import BytesBody
-from backends.errors import Kind as StoreKind
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.faulty_store import error as store_error
 from tests.fakes.sstables import live_files
@@ -112,7 +111,9 @@ async def test_it_is_done_once(target: Target) -> None:
     assert not target.store.keys
 
 
-@pytest.mark.parametrize("what", ["data/system/local-1/nb-1-big-Data.db", "data/app/t-1/x", "commitlog/CommitLog-7-1.log"])
+@pytest.mark.parametrize(
+    "what", ["data/system/local-1/nb-1-big-Data.db", "data/app/t-1/x", "commitlog/CommitLog-7-1.log"]
+)
 async def test_a_volume_with_data_is_refused_and_left_alone(target: Target, what: str) -> None:
     there = target.data.parent / what
     there.parent.mkdir(parents=True)
@@ -273,7 +274,9 @@ async def test_a_process_may_die_between_any_two_renames(target: Target, monkeyp
 
 
 @pytest.mark.parametrize("which", ["restore.json", "rid.done"])
-async def test_a_process_may_die_before_each_last_file(target: Target, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+async def test_a_process_may_die_before_each_last_file(
+    target: Target, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
     from agent import files
 
     real = files.write_atomic

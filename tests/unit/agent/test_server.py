@@ -114,10 +114,21 @@ SNAPSHOT = msgspec.to_builtins(request(Kind.SNAPSHOT, {"tag": "t1"}))
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"X-Agent-Token": "wrong"}, {"Authorization": f"Basic {TOKEN}"}, {"Authorization": "Bearer "}, {"X-Agent-Token": "é"}],
+    [
+        {},
+        {"X-Agent-Token": "wrong"},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": "Bearer "},
+        {"X-Agent-Token": "é"},
+    ],
 )
 async def test_without_the_token_nothing_is_told(api: Api, headers: dict[str, str]) -> None:
-    for method, path in (("GET", "/v1/node"), ("PUT", "/v1/operations/a"), ("GET", "/v1/operations/a"), ("GET", "/nowhere")):
+    for method, path in (
+        ("GET", "/v1/node"),
+        ("PUT", "/v1/operations/a"),
+        ("GET", "/v1/operations/a"),
+        ("GET", "/nowhere"),
+    ):
         status, body = await api(method, path, headers=headers)
         assert (status, body["reason"]) == (401, "Unauthorized")
 
@@ -159,7 +170,9 @@ async def test_an_operation_from_put_to_its_end(api: Api) -> None:
     assert (status, body["reason"]) == (409, "OtherSpec")
     assert (await api("DELETE", "/v1/operations/a"))[1]["state"] == "Succeeded"
     assert [found["id"] for found in (await api("GET", "/v1/operations"))[1]] == ["a"]
-    assert 'cassandra_agent_operations_total{kind="snapshot",state="Succeeded"} 1.0' in (await api("GET", "/metrics"))[1]
+    assert (
+        'cassandra_agent_operations_total{kind="snapshot",state="Succeeded"} 1.0' in (await api("GET", "/metrics"))[1]
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

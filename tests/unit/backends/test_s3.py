@@ -63,7 +63,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 async def server() -> AsyncIterator[Server]:
     fake = Server()
     fake.answers = [web.Response(headers=ETAG)]
-    runner = web.ServerRunner(web.Server(fake.handle), shutdown_timeout=0)
+    runner = web.ServerRunner(web.Server(fake.handle, lingering_time=0), shutdown_timeout=0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
