@@ -6,7 +6,6 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PYTHON ?= python3
 PY := .venv/bin/python
-CODE := controller reconcilers agent backends dev benchmarks tests
 # What builds leave behind lives outside the checkout, as with dev/cluster.
 CACHE := $(or $(CASSANDRA_OPERATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cassandra-operator)
 
@@ -27,13 +26,13 @@ venv: ## .venv with all dependencies, from the cache while pyproject.toml is the
 
 .PHONY: format
 format: venv ## format the code, and mend what ruff can mend
-	$(PY) -m ruff check --fix-only --quiet $(CODE)
-	$(PY) -m ruff format $(CODE)
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
 
 .PHONY: lint
 lint: venv ## ruff, mypy, the direction of imports, CRDs as the code has them
-	$(PY) -m ruff check $(CODE)
-	$(PY) -m ruff format --check $(CODE)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 	$(PY) -m reconcilers.api.crds --check

@@ -12,7 +12,7 @@ import structlog
 import uvloop
 
 from agent import init, logs
-from agent.errors import AgentError
+from agent.errors import AgentError, Reason, failure
 from agent.serve import Agent, inspect
 from agent.settings import VERSION, Settings
 
@@ -47,8 +47,10 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(arguments.command, Settings.from_env(os.environ)))
-    except AgentError as error:
-        log.error("the agent cannot go on", reason=str(error.reason), message=error.message)  # noqa: TRY400  it says all
+    except (AgentError, OSError) as error:  # one line: it becomes the container's termination message
+        found = failure(error)
+        message = str(error) if found.reason == Reason.INTERNAL else found.message
+        log.error("the agent cannot go on", reason=found.reason, message=message)  # noqa: TRY400
         return 1
 
 

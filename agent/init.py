@@ -104,19 +104,22 @@ async def _restore(settings: Settings, plan: RestorePlan, stop: asyncio.Event, o
     operation_id = f"{plan.restore_id}-{settings.pod}"
     request = OperationRequest(kind=Kind.RESTORE, spec=msgspec.to_builtins(plan))
     context = server.tls(settings.credentials_dir)
-    async with server.Server(app, settings.address, settings.port, context):
-        ticking = asyncio.create_task(operations.run())
-        try:
-            operation, _ = await operations.put(operation_id, request, retry=True)
-            over = asyncio.create_task(operations.over(operation_id))
-            await _either(over, stop)
-            if operation.state in {State.FAILED, State.CANCELLED}:
-                await _linger(operations, operation_id, stop, settings.failure_linger)
-            return operations.get(operation_id)
-        finally:
-            await operations.stop()
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+    try:
+        # Before the API answers: whoever asks finds the operation.
+        operation, _ = await operations.put(operation_id, request, retry=True)
+        async with server.Server(app, settings.address, settings.port, context):
+            ticking = asyncio.create_task(operations.run())
+            try:
+                await _either(asyncio.create_task(operations.over(operation_id)), stop)
+                if operation.state in {State.FAILED, State.CANCELLED}:
+                    await _linger(operations, operation_id, stop, settings.failure_linger)
+            finally:
+                ticking.cancel()
+                await operations.stop()  # answers those who wait, so that the server can close
+                await asyncio.gather(ticking, return_exceptions=True)
+    finally:
+        await operations.stop()
+    return operation
 
 
 async def _linger(operations: Operations, operation_id: str, stop: asyncio.Event, seconds: float) -> None:

@@ -51,6 +51,7 @@ class Job:
         self.operation.phase = phase
         if files is not None:
             self.operation.progress = Progress(files=files, bytes=size)
+        self.operation.last_progress_at = clock.now()
         self._bump()
         await self.save()
 

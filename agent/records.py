@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from agent import catalog
 from agent.catalog import MAX_OBJECT, Manifest, NodePath, Owner, Pending
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from agent.protocol import ClusterRecord
     from backends.base import ObjectStore
+
+log = structlog.get_logger(__name__)
 
 
 async def find(store: ObjectStore, key: str) -> bytes | None:
@@ -100,7 +103,12 @@ async def find_record(store: ObjectStore, cluster: str, tag: str, datacenter: st
 
 
 async def records(store: ObjectStore, cluster: str, tag: str | None = None) -> AsyncIterator[ClusterRecord]:
-    """Every cluster record, in order of tag."""
+    """Every cluster record, in order of tag. One that cannot be read must not hide the others."""
     async for meta in store.list(catalog.backups_prefix(cluster, tag)):
         if meta.key.endswith(".json") and (data := await find(store, meta.key)) is not None:
-            yield catalog.decode_record(data)
+            try:
+                record = catalog.decode_record(data)
+            except AgentError as error:
+                log.warning("a cluster record is skipped", key=meta.key, error=error.message)
+                continue
+            yield record

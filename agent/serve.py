@@ -11,7 +11,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import structlog
-from aiohttp import web
 
 from agent import configuration, server, stores
 from agent.backup import BackupHandler
@@ -25,6 +24,8 @@ from agent.snapshots import Snapshots
 from agent.tasks import ClearHandler, CommitHandler, ProbeHandler, SnapshotHandler
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from agent.settings import Settings
     from agent.stores import Opener
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Opener(Protocol):
     """What handlers get, so that tests may hand them a store."""
 
-    def __call__(self, location: Location) -> AbstractAsyncContextManager[ObjectStore]: ...
+    def __call__(self, location: Location, /) -> AbstractAsyncContextManager[ObjectStore]: ...
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 DELETE_BATCH = 1000  # S3's limit
 PIECE = 1 << 20
+PATIENCE = 10  # copying and completing take S3 minutes; it sends blanks meanwhile, which the read timeout watches
 
 
 class S3Store:
@@ -128,7 +129,7 @@ class S3Store:
                 raise StoreError(kind_of(code, 0), "delete", self.name, str(failed[0].get("Key", "")), message)
 
     async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[ObjectMeta]:
-        wanted: dict[str, str] = {"Prefix": prefix}
+        wanted: dict[str, Any] = {"Prefix": prefix}
         if start_after:
             wanted["StartAfter"] = start_after
         while True:
@@ -143,12 +144,12 @@ class S3Store:
         """At most 5 GiB, S3's limit for one request."""
         check_key(target, "copy", self.name)
         where = {"Bucket": self._bucket, "Key": source}
-        await self._call("copy", target, self._client.copy_object, Key=target, CopySource=where)
+        await self._call("copy", target, self._client.copy_object, patience=PATIENCE, Key=target, CopySource=where)
         return await self.head(target)
 
     async def create_upload(self, key: str) -> str:
         check_key(key, "create upload", self.name)
-        kind = {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"}
+        kind: dict[str, Any] = {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"}
         answer = await self._call("create upload", key, self._client.create_multipart_upload, Key=key, **kind)
         return str(answer["UploadId"])
 
@@ -181,7 +182,8 @@ class S3Store:
         if if_absent:
             wanted["IfNoneMatch"] = "*"
         wanted["MultipartUpload"] = {"Parts": [_completed(part) for part in ordered]}
-        answer = await self._call("complete upload", key, self._client.complete_multipart_upload, **wanted)
+        method = self._client.complete_multipart_upload
+        answer = await self._call("complete upload", key, method, patience=PATIENCE, **wanted)
         return ObjectMeta(key, sum(part.size for part in ordered), _etag(answer), 0.0, crc)
 
     async def abort_upload(self, key: str, upload: str) -> None:
@@ -193,7 +195,7 @@ class S3Store:
 
         So a journal of upload ids is the authority, and this the way to find what no journal knows.
         """
-        wanted: dict[str, str] = {"Prefix": prefix if "amazonaws.com" in self._client.meta.endpoint_url else ""}
+        wanted: dict[str, Any] = {"Prefix": prefix if "amazonaws.com" in self._client.meta.endpoint_url else ""}
         while True:
             page = await self._call("list uploads", prefix, self._client.list_multipart_uploads, **wanted)
             for found in page.get("Uploads", ()):
@@ -203,8 +205,10 @@ class S3Store:
                 return
             wanted |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
-    async def _call(self, operation: str, key: str, method: Callable[..., Awaitable[Any]], **wanted: Any) -> Any:
-        async with self._slots, self._guard(operation, key):
+    async def _call(
+        self, operation: str, key: str, method: Callable[..., Awaitable[Any]], *, patience: int = 1, **wanted: Any
+    ) -> Any:
+        async with self._slots, self._guard(operation, key, patience):
             answer = await method(Bucket=self._bucket, **wanted)
         self._bucket_seen = True
         return answer
@@ -234,10 +238,10 @@ class S3Store:
         return answer, crc
 
     @asynccontextmanager
-    async def _guard(self, operation: str, key: str) -> AsyncIterator[asyncio.Timeout]:
+    async def _guard(self, operation: str, key: str, patience: int = 1) -> AsyncIterator[asyncio.Timeout]:
         """The time limit, and StoreErrors in place of the SDK's."""
         try:
-            async with asyncio.timeout(self._stall) as deadline:
+            async with asyncio.timeout(patience * self._stall) as deadline:
                 yield deadline
         except Exception as error:
             raise translate(error, operation, self.name, key) from error

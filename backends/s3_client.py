@@ -53,7 +53,7 @@ async def open_client(
             ),
         )
     )
-    # With it aiohttp waits for "100 Continue", which MinIO does not send for an empty body on a reused connection.
+    # With it each put waits a round trip for "100 Continue", and without end where something in between swallows that.
     client.meta.events.register_last("before-call.s3", _drop_expect)
     return client
 

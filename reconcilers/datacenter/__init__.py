@@ -1,7 +1,13 @@
 """The CassandraDataCenter: from its spec to StatefulSets, services and configuration, and back to its status.
 
-Data passes in this order: ``checks`` (is the spec one we can serve) -> ``bootstrap`` (is there a restore to wait for)
--> ``layout`` (which racks, which pods, how many) -> ``builders`` and ``pod`` (the objects) -> ``observed`` (what is
-really there) -> ``nodes`` (what the agents say) -> ``status`` (one status from all of that). All of those are pure but
-``nodes``; ``reconciler`` alone does the requests, and ``wiring`` says what wakes it.
+    run        what is known before anything is done: the object, its layout, what is observed, the restore's gate
+      layout     racks, pods, names, and how many nodes may be asked for now
+      observed   StatefulSets and pods, reduced to what decisions are made on
+      bootstrap  whether a restore must be waited for
+    children   what is made: ``builders`` and ``pod`` say how, ``meta`` with which labels and owner
+    nodes      what the agents say, asked when something changed
+    status     one status from all of that; ``events`` are its changes, told to people
+
+``reconciler`` calls these in order, ``wiring`` says what wakes it. Only reconciler, children and nodes send requests;
+the rest is pure.
 """

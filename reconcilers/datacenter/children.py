@@ -6,7 +6,7 @@ The children do not depend on each other: each is tried although another was ref
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from controller import builtin, desired
 from controller.errors import Forbidden, Invalid, NotFound
@@ -36,13 +36,21 @@ Object = dict[str, Any]
 _SECRET_AGAIN = 60.0  # seconds between two writes of the agents' Secret while nodes are not ready
 
 
+class _Secret(NamedTuple):
+    """A write of the agents' Secret: what it held, for which generation of the datacenter, when (monotonic)."""
+
+    mark: str
+    generation: int
+    at: float
+
+
 class Children:
     def __init__(self, client: Client, stores: Stores, clock: Clock, master: MasterKey) -> None:
         self._client = client
         self._stores = stores
         self._clock = clock
         self._master = master
-        self._secrets: dict[Key, float] = {}  # when the Secret was written last, monotonic
+        self._secrets: dict[Key, _Secret] = {}  # as written last; a restart forgets it, and may write once more
 
     def forget(self, key: Key) -> None:
         self._secrets.pop(key, None)
@@ -76,7 +84,7 @@ class Children:
         current = [state.replicas for _, state in view.racks]
         if wanted < sum(current):
             view.findings.append(_no_shrinking(sum(current), wanted))
-        counts = next_counts(current, wanted, settled=all(state.settled for _, state in view.racks))
+        counts = next_counts(current, wanted, settled=view.settled)
         for (rack, _), count in zip(view.racks, counts, strict=True):
             live = self._stores.statefulsets.get(Key(run.key.namespace, rack.statefulset))
             body = builders.stateful_set(run.cdc, view.layout, rack, count, claims=self._claims(run, rack, live))
@@ -101,24 +109,27 @@ class Children:
         """It cannot be read back (no right to read Secrets exists), so it is written when there is a reason to."""
         identity = self._identity(run)
         now = self._clock.monotonic()
-        if self._secret_due(run, builders.fingerprint(identity), now):
+        wanted = _Secret(builders.fingerprint(identity), run.cdc.metadata.generation, now)
+        if self._secret_due(run, wanted):
             body = builders.agent_secret(run.cdc, run.view.layout, identity)
             with _noting(run):
                 await desired.ensure(self._client, builtin.SECRETS, body, None)
-            self._secrets[run.key] = now
+            self._secrets[run.key] = wanted
 
-    def _secret_due(self, run: Run, mark: str, now: float) -> bool:
-        name = labels.node_config(run.view.layout.racks[0].statefulset)
-        config = self._stores.configmaps.get(Key(run.key.namespace, name))
-        if config is None and run.view.gate.open:
-            return True  # nodes are about to need it
-        if config is not None and config.metadata.annotations.get(builders.IDENTITY) != mark:
-            return True
-        if run.cdc.status.observed_generation != run.cdc.metadata.generation:
-            return True
+    def _secret_due(self, run: Run, wanted: _Secret) -> bool:
+        last = self._secrets.get(run.key)
+        if last is None or last[:2] != wanted[:2]:
+            name = labels.node_config(run.view.layout.racks[0].statefulset)
+            config = self._stores.configmaps.get(Key(run.key.namespace, name))
+            if config is None and run.view.gate.open:
+                return True  # nodes are about to need it
+            if config is not None and config.metadata.annotations.get(builders.IDENTITY) != wanted.mark:
+                return True
+            if run.cdc.status.observed_generation != wanted.generation:
+                return True
         # A pod that waits for a Secret somebody deleted never becomes ready, and nothing else would tell.
         waiting = run.view.ready < run.view.replicas
-        return waiting and now - self._secrets.get(run.key, -_SECRET_AGAIN) >= _SECRET_AGAIN
+        return waiting and (last is None or wanted.at - last.at >= _SECRET_AGAIN)
 
     def _identity(self, run: Run) -> AgentIdentity:
         return self._master.identity(run.cdc.metadata.uid)

@@ -76,14 +76,15 @@ class PodState:
 def pod_state(pod: RawObject, now: datetime) -> PodState:
     status: dict[str, Any] = pod.body.get("status", {})
     containers = status.get("containerStatuses", [])
+    stays = pod.metadata.deletion_timestamp is None
     return PodState(
         name=pod.metadata.name,
         uid=pod.metadata.uid,
         rack=pod.metadata.labels.get(labels.RACK, ""),
-        ready=pod.metadata.deletion_timestamp is None and _condition(status, "Ready").get("status") == "True",
+        ready=stays and _condition(status, "Ready").get("status") == "True",
         agent_ready=any(c["name"] == labels.SIDECAR_CONTAINER and c.get("ready", False) for c in containers),
         revision=pod.metadata.labels.get("controller-revision-hash", ""),
-        trouble=_trouble(status, now),
+        trouble=_trouble(status, now) if stays else "",
     )
 
 

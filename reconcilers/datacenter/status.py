@@ -57,6 +57,11 @@ class View:
     def ready(self) -> int:
         return sum(state.ready for _, state in self.racks)
 
+    @property
+    def settled(self) -> bool:
+        """Every node is up. A StatefulSet counts a pod that is being deleted as ready, so the pods are asked, too."""
+        return all(state.settled for _, state in self.racks) and all(pod.ready for pod in self.pods)
+
     def finding(self, type_: str) -> Verdict | None:
         return next((found for found in self.findings if found.type == type_), None)
 

@@ -71,7 +71,7 @@ def open_sockets(store: S3Store) -> int:
 
 @pytest.mark.slow
 async def test_zero_bytes_between_others_on_reused_connections(bucket: S3Store) -> None:
-    """With ``Expect: 100-continue`` each of these puts waits for 30 s."""
+    """boto3, which says ``Expect: 100-continue``, stalls here for 30 s. That we do not say it: unit tests, the wire."""
     async with asyncio.timeout(10):
         for number in range(20):
             await bucket.put(f"k{number}", BytesBody(b"" if number % 2 else b"x" * 100))

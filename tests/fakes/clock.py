@@ -60,7 +60,12 @@ class FakeClock:
             await asyncio.sleep(0)
             return
         woken = asyncio.get_running_loop().create_future()
-        timer = self.call_later(seconds, lambda: woken.done() or woken.set_result(None))
+
+        def wake() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        timer = self.call_later(seconds, wake)
         try:
             await woken
         finally:
@@ -68,9 +73,12 @@ class FakeClock:
 
     @asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncIterator[asyncio.Timeout]:
-        loop = asyncio.get_running_loop()
+        def expire() -> None:
+            if not deadline.expired():
+                deadline.reschedule(asyncio.get_running_loop().time())
+
         async with asyncio.timeout(0 if seconds <= 0 else None) as deadline:
-            timer = self.call_later(seconds, lambda: deadline.expired() or deadline.reschedule(loop.time()))
+            timer = self.call_later(seconds, expire)
             try:
                 yield deadline
             finally:

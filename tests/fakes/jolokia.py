@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
 if TYPE_CHECKING:
+    import asyncio
+
     from tests.fakes.sstables import NodeData
 
 HOST_ID = "7d9b1c3e-0000-4000-8000-00000000000a"
@@ -33,7 +34,7 @@ class FakeCassandra:
         self.down = False
         self.url = ""
 
-    async def __aenter__(self) -> FakeCassandra:
+    async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/jolokia/", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)

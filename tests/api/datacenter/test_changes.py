@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from controller import builtin
 from reconcilers.api.datacenter_status import DataCenterPhase
@@ -54,6 +54,7 @@ async def test_it_grows(ring: Ring) -> None:
     await ring.create(replicas=1)
     async with ring.operator():
         await ring.until(ready)
+        await ring.rest()  # once all were ready, the configuration says so
         config = await ring.get(builtin.CONFIGMAPS, f"{STS}-config")
         ring.sets.hold(pods(2)[1])
 
@@ -104,8 +105,9 @@ async def test_a_changed_template_waits_for_a_person(ring: Ring) -> None:
 
         for name in pods(2):
             await ring.client.delete(builtin.PODS, ring.key(name), grace_period=0)
-        cdc = await ring.until(lambda cdc: condition(cdc, "RequiresUpdate")[0] == "False" and ready(cdc))
-        assert cdc.status.updated_replicas == 2
+        await ring.until(lambda cdc: cdc.status.updated_replicas == cdc.status.ready_replicas == 2 and ready(cdc))
+        await ring.rest()
+        assert condition(await ring.datacenter(), "RequiresUpdate") == ("False", "UpToDate")
 
 
 async def test_a_larger_volume_is_not_asked_of_the_statefulset(ring: Ring) -> None:
@@ -149,6 +151,26 @@ async def test_racks_grow_one_node_at_a_time(ring: Ring) -> None:
         await ring.edit({"racks": [*racks, {"name": "c"}], "replicas": 4})
         cdc = await ring.until(lambda cdc: ready(cdc) and len(cdc.status.racks) == 3)
         assert [(rack.name, rack.replicas) for rack in cdc.status.racks] == [("a", 2), ("b", 1), ("c", 1)]
+
+
+async def test_a_deleted_statefulset_comes_back_with_all_its_nodes(ring: Ring) -> None:
+    await ring.create(replicas=3, racks=[{"name": "a"}, {"name": "b"}])
+    async with ring.operator():
+        await ring.until(ready)
+        await ring.rest()
+        old = await ring.get(builtin.STATEFULSETS, f"{STS}-a")
+        ring.sets.hold(f"{STS}-a-0")
+
+        await ring.client.delete(builtin.STATEFULSETS, ring.key(f"{STS}-a"))
+
+        async def back() -> Any:
+            found = await ring.client.list(builtin.STATEFULSETS, ring.namespace)
+            names = {sts["metadata"]["name"]: sts for sts in found if sts["metadata"]["uid"] != old["metadata"]["uid"]}
+            return names.get(f"{STS}-a")
+
+        assert (await ring.eventually(back))["spec"]["replicas"] == 2
+        ring.sets.release(f"{STS}-a-0")
+        await ring.until(lambda cdc: ready(cdc) and cdc.status.ready_replicas == 3)
 
 
 async def test_a_pod_that_cannot_start_is_named(ring: Ring) -> None:

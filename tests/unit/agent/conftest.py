@@ -1,4 +1,4 @@
-"""One node with data, a fake Cassandra over it, a store in memory, and an agent that can be killed and started again."""
+"""One node with data, a fake Cassandra over it, a store in memory, and an agent that can die and be started again."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class World:
 
     def backup_spec(self, **more: Any) -> BackupSpec:
         values: dict[str, Any] = {
-            "location": LOCATION, "cluster": "my cluster", "datacenter": "dc1", "rack": "r1", "node": "c-0", "tag": "t1",
-            "backup_id": "uid-1", "epoch": "e1",
+            "location": LOCATION, "cluster": "my cluster", "datacenter": "dc1", "rack": "r1", "node": "c-0",
+            "tag": "t1", "backup_id": "uid-1", "epoch": "e1",
         }  # fmt: skip
         return BackupSpec(**(values | more))
 
@@ -86,6 +86,12 @@ def digest_of(operation: Operation) -> NodeDigest:
     return msgspec.convert(operation.result, NodeDigest)
 
 
+@pytest.fixture(autouse=True)
+def _no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test cuts the power, and a busy disk makes each sync a long wait."""
+    monkeypatch.setattr("os.fsync", lambda _descriptor: None)
+
+
 @pytest.fixture
 def node_data(tmp_path: Path) -> NodeData:
     """User tables of several formats, a hidden index, SAI, system keyspaces, and a table without a row."""
@@ -110,5 +116,5 @@ async def world(tmp_path: Path, node_data: NodeData) -> AsyncIterator[World]:
 async def until(condition: Any) -> None:
     """Gives way to the loop until ``condition()`` holds."""
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  what is waited for belongs to the code under test
             await asyncio.sleep(0.001)

@@ -55,11 +55,11 @@ broadcast_rpc_address: "10.1.2.3"
 storage_port: 7000
 native_transport_port: 9042
 endpoint_snitch: "GossipingPropertyFileSnitch"
-seed_provider: [{"class_name": "org.apache.cassandra.locator.SimpleSeedProvider", "parameters": [{"seeds": "10.1.2.3"}]}]
+seed_provider: [{"class_name": "%s", "parameters": [{"seeds": "10.1.2.3"}]}]
 authenticator: "PasswordAuthenticator"
 file_cache_size: "16MiB"
 networking_cache_size: "8MiB"
-"""
+""".replace("%s", "org.apache.cassandra.locator.SimpleSeedProvider")
 
 
 def test_the_users_own_limit_gives_this_file() -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from agent.errors import AgentError
+from agent.files import write_atomic
 from agent.protocol import Kind, State
 from agent.snapshots import Taken
 from tests.unit.agent.conftest import request
@@ -98,7 +99,7 @@ async def test_the_janitor_clears_what_nobody_waits_for(world: World) -> None:
         await agent.snapshots.take("s", "fresh")
         old = await agent.snapshots.take("s", "old")
         file: Path = world.settings.state_dir / "snapshots" / "old.json"
-        file.write_bytes(msgspec.json.encode(msgspec.structs.replace(old, at="2020-01-01T00:00:00Z")))
+        write_atomic(file, msgspec.json.encode(msgspec.structs.replace(old, at="2020-01-01T00:00:00Z")))
         assert await agent.snapshots.sweep(["busy"]) == ["crashed", "old"]
     assert {path.name for path in world.data.snapshots("*")} == {"co-busy", "co-fresh", "users"}
     assert msgspec.json.decode((file.parent / "fresh.json").read_bytes(), type=Taken).operation == "s"

@@ -221,17 +221,26 @@ async def test_a_server_that_stops_reading(server: Server, aws: None, tmp_path: 
         assert caught.value.kind is Kind.TIMEOUT
 
 
-async def test_a_slow_body_is_no_stall(server: Server, aws: None) -> None:
-    class Slow(BytesBody):
+async def test_a_slow_body_is_no_stall(store: S3Store, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each chunk taken moves the deadline."""
+    deadlines: list[asyncio.Timeout] = []
+    moments: list[float] = []
+    real = asyncio.timeout
+
+    def timeout(seconds: float) -> asyncio.Timeout:
+        deadlines.append(real(seconds))
+        return deadlines[-1]
+
+    class Watched(BytesBody):
         async def chunks(self) -> AsyncIterator[bytes]:
-            for _ in range(6):
-                await asyncio.sleep(0.1)  # the time is what is tested
+            for _ in range(4):
+                moments.append(deadlines[0].when() or 0.0)  # the later ones are aiohttp's
                 yield b"x"
 
-    body = Slow(b"xxxxxx")
-    async with opened(server, stall=0.4) as store:
-        await store.put("key", body)
-    assert server.bodies == [b"xxxxxx"]
+    monkeypatch.setattr(asyncio, "timeout", timeout)
+    await store.put("key", Watched(b"xxxx"))
+    assert moments[1] < moments[2] < moments[3] < (deadlines[0].when() or 0.0)
+    assert server.bodies == [b"xxxx"]
 
 
 async def test_a_stream_that_stops(server: Server, aws: None) -> None:

@@ -225,7 +225,7 @@ async def test_stop_lets_the_reconcile_under_way_end_and_starts_no_other(make: A
 
 async def test_one_line_and_one_count_a_reconcile(make: Any) -> None:
     def count() -> float:
-        return metrics.RECONCILES.labels("test", "error")._value.get()
+        return float(metrics.RECONCILES.labels("test", "error")._value.get())
 
     before = count()
     controller, _ = make(RuntimeError("a defect"))

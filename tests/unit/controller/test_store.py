@@ -8,7 +8,7 @@ import pytest
 from controller.objects import RawObject, decode_raw
 from controller.resource import Key
 from controller.store import Store, StoreWriter
-from controller.watch import Apply, Broken, Delete, Init, InitApply, InitDone
+from controller.watch import Apply, Broken, Delete, Event, Init, InitApply, InitDone
 from tests.fakes.watches import obj
 
 
@@ -21,8 +21,8 @@ def colours(o: RawObject) -> list[str]:
 
 
 def fill(writer: StoreWriter[RawObject], *objects: RawObject) -> list[tuple[str, str]]:
-    changes = [c for o in (Init(), *map(InitApply, objects), InitDone()) for c in writer.apply(o)]
-    return [describe(c) for c in changes]
+    events: list[Event[RawObject]] = [Init(), *map(InitApply, objects), InitDone()]
+    return [describe(change) for event in events for change in writer.apply(event)]
 
 
 def describe(change: Any) -> tuple[str, str]:

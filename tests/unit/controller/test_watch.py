@@ -93,7 +93,9 @@ def throttled(after: float | None) -> Failed:
     ],
 )
 def test_step(state: WatchState, got: Any, event: Any, after: WatchState, delay: float) -> None:
-    assert step(state, got) == (event, after, pytest.approx(delay))
+    found = step(state, got)
+    assert (found.event, found.state) == (event, after)
+    assert found.delay == pytest.approx(delay)
 
 
 async def collect(client: ScriptedClient, clock: FakeClock, seconds: float = 1000.0) -> list[Any]:

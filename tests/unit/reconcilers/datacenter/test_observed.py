@@ -93,6 +93,12 @@ def test_a_pod_that_is_being_deleted_is_not_ready() -> None:
     assert not pod_state(raw_pod(status, deletionTimestamp="2026-01-01T00:00:00Z"), NOW).ready
 
 
+def test_the_end_of_a_pod_that_was_deleted_is_no_trouble() -> None:
+    stopped = one("cassandra", terminated={"exitCode": 143, "reason": "Error"})
+    assert pod_state(raw_pod(stopped), NOW).trouble
+    assert not pod_state(raw_pod(stopped, deletionTimestamp="2026-01-01T00:00:00Z"), NOW).trouble
+
+
 def test_the_agent_is_asked_again_when_pod_or_readiness_change() -> None:
     up = {**one("sidecar", ready=True), "conditions": [{"type": "Ready", "status": "True"}]}
     seen = {

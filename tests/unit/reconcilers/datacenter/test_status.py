@@ -88,6 +88,13 @@ def test_available_is_a_quorum_of_every_rack(states: list[RackState], available:
     assert conditions(found)["Available"][0] == available
 
 
+@pytest.mark.parametrize(
+    ("state", "ready", "settled"), [(rack(1, 1), True, True), (rack(1, 1), False, False), (rack(2, 1), True, False)]
+)
+def test_the_next_node_may_come_when_all_are_up(state: RackState, ready: bool, settled: bool) -> None:
+    assert view(cdc(), state, pods=(pod("cassandra-foo-cassandra-0", ready=ready),)).settled == settled
+
+
 def test_at_rest_the_status_is_always_the_same() -> None:
     given = cdc()
     first = compute(view(given, rack(3, 3), pods=(pod("cassandra-foo-cassandra-0"),)), [], NOW)
