@@ -3,7 +3,7 @@
     adopt (a manifest of ours is there: done) → pending → scan and checksums → LIST → plan → send → LIST again → commit
 
 Every step can be repeated: names are content, the epoch is the backup's, so a restarted agent finds what it sent.
-The snapshot is cleared on every way out, and kept when only the process ends.
+The snapshot is cleared on every way out, and kept when only the process ends or another try may succeed.
 """
 
 from __future__ import annotations
@@ -85,18 +85,20 @@ class BackupHandler:
         await job.enter("Preparing")
         path = NodePath(spec.cluster, spec.datacenter, spec.node)
         async with self._open_store(spec.location) as store:
-            if found := await records.find_manifest(store, path, spec.tag):
-                records.check_same(found[0].backup_id, spec.backup_id, spec.tag, store.name)
+            if (found := await records.find_own_manifest(store, path, spec)) is not None:
                 return _result(*found)
             taken = await self._snapshots.taken(spec.tag)
             if taken is None:
-                message = f"there is no snapshot {spec.tag}: it was cleared, or the volume is new; take it again"
-                raise AgentError(Reason.SNAPSHOT_GONE, message, retryable=True)
+                message = f"there is no snapshot {spec.tag}: it was cleared, or the volume is new; back up again"
+                raise AgentError(Reason.SNAPSHOT_GONE, message)
             run = _Run(job, spec, store, path, taken)
             return _result(*await self._back_up(run))
 
     async def finish(self, job: Job, spec: BackupSpec, state: State) -> None:
-        await self._snapshots.clear(spec.tag)
+        """What may pass keeps its snapshot: the next try sends the same cut, and the operator clears what it gives up."""
+        error = job.operation.error
+        if state is not State.FAILED or error is None or not error.retryable:
+            await self._snapshots.clear(spec.tag)
         if state is State.SUCCEEDED:
             return
         try:

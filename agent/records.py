@@ -18,7 +18,7 @@ from backends.helpers import read_all
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from agent.protocol import ClusterRecord
+    from agent.protocol import BackupSpec, ClusterRecord
     from backends.base import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -46,6 +46,20 @@ async def find_manifest(store: ObjectStore, path: NodePath, tag: str) -> tuple[M
     if data is None:
         return None
     return await asyncio.to_thread(catalog.decode_manifest, data), catalog.digest(data)
+
+
+async def find_own_manifest(store: ObjectStore, path: NodePath, spec: BackupSpec) -> tuple[Manifest, str] | None:
+    """The manifest that an earlier try of this backup committed. Another backup's is SnapshotTagExists, unless that one
+    never got its cluster record: it failed, nothing can be restored from it, and its manifest makes way.
+    """
+    found = await find_manifest(store, path, spec.tag)
+    if found is None or found[0].backup_id == spec.backup_id:
+        return found
+    if await find_record(store, spec.cluster, spec.tag, spec.datacenter) is not None:
+        check_same(found[0].backup_id, spec.backup_id, spec.tag, store.name)
+    log.warning("the manifest of a backup that was never completed makes way", key=path.manifest(spec.tag))
+    await store.delete([path.manifest(spec.tag)])
+    return None
 
 
 async def read_committed(store: ObjectStore, path: NodePath, tag: str, digest: str) -> bytes:

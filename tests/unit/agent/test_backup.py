@@ -172,7 +172,6 @@ async def test_large_files_go_in_parts_and_a_bad_digest_aborts_them(
         (StoreKind.FORBIDDEN, "AccessDenied"),
         (StoreKind.NO_BUCKET, "BucketMissing"),
         (StoreKind.UNAUTHENTICATED, "CredentialsRefused"),
-        (StoreKind.UNAVAILABLE, "StorageUnreachable"),
         (StoreKind.STORE_FULL, "StorageFull"),
     ],
 )
@@ -192,6 +191,21 @@ async def test_an_upload_that_fails_for_good_says_why_and_clears_the_snapshot(
     assert not [key for key in await world.keys() if "/manifests/" in key]
 
 
+async def test_a_failure_that_may_pass_keeps_the_snapshot_for_the_next_try(world: World) -> None:
+    faulty = FaultyStore(world.memory)
+    faulty.fail("put", Fault(store_error(StoreKind.UNAVAILABLE), times=-1, skip=0))
+    world.store = faulty
+    async with world.agent() as agent:
+        operation = await world.back_up(agent)
+        assert operation.error is not None
+        assert (operation.error.reason, operation.error.retryable) == ("StorageUnreachable", True)
+        assert len(world.data.snapshots("co-t1")) > 0
+        world.store = world.memory
+        again = await world.do(agent, "b-again", Kind.BACKUP, world.backup_spec())
+    assert again.state is State.SUCCEEDED
+    assert world.data.snapshots("co-t1") == []
+
+
 async def test_no_credentials_at_all_have_their_own_reason(world: World) -> None:
     faulty = FaultyStore(world.memory)
     message = "no credentials found: set AWS_ACCESS_KEY_ID"
@@ -203,9 +217,22 @@ async def test_no_credentials_at_all_have_their_own_reason(world: World) -> None
     assert operation.error.reason == "CredentialsMissing"
 
 
+async def test_the_manifest_of_a_backup_that_never_completed_makes_way(world: World) -> None:
+    async with world.agent() as agent:
+        await world.back_up(agent)
+        await world.do(agent, "s-again", Kind.SNAPSHOT, {"tag": "t1"})
+        other = await world.do(agent, "b-again", Kind.BACKUP, world.backup_spec(backup_id="uid-2", epoch="e2"))
+    assert other.state is State.SUCCEEDED
+    found = await records.find_manifest(world.memory, PATH, "t1")
+    assert found is not None
+    assert found[0].backup_id == "uid-2"
+
+
 async def test_a_tag_of_another_backup_is_refused_and_its_manifest_stays(world: World) -> None:
     async with world.agent() as agent:
-        first = await manifest_of(world, await world.back_up(agent))
+        done = await world.back_up(agent)
+        first = await manifest_of(world, done)
+        await world.do(agent, "c", Kind.COMMIT, commit([digest_of(done)]))
         await world.do(agent, "s-again", Kind.SNAPSHOT, {"tag": "t1"})
         other = await world.do(agent, "b-again", Kind.BACKUP, world.backup_spec(backup_id="uid-2", epoch="e2"))
     assert other.error is not None
@@ -227,7 +254,7 @@ async def test_without_a_snapshot_it_says_so(world: World) -> None:
     async with world.agent() as agent:
         operation = await world.do(agent, "b", Kind.BACKUP, world.backup_spec())
     assert operation.error is not None
-    assert (operation.error.reason, operation.error.retryable) == ("SnapshotGone", True)
+    assert (operation.error.reason, operation.error.retryable) == ("SnapshotGone", False)
 
 
 async def test_a_cancelled_backup_clears_its_snapshot_and_commits_nothing(world: World) -> None:
