@@ -95,7 +95,7 @@ class BackupHandler:
             return _result(*await self._back_up(run))
 
     async def finish(self, job: Job, spec: BackupSpec, state: State) -> None:
-        """What may pass keeps its snapshot: the next try sends the same cut, and the operator clears what it gives up."""
+        """What may pass keeps its snapshot: the next try sends the same cut. The operator clears what it gives up."""
         error = job.operation.error
         if state is not State.FAILED or error is None or not error.retryable:
             await self._snapshots.clear(spec.tag)

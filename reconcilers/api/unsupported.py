@@ -27,7 +27,6 @@ _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
         "prometheus_support": (),
         "prometheus_enabled": (),
     },
-    datacenter.Rack: {"labels": ()},
     datacenter.UpdatePolicy: {"type": (), "max_unavailable": (), "partition_racks": ()},
     datacenter.ScaleDown: {"drain_timeout": (), "allow_below_rack_count": ()},
     datacenter.VolumeRetention: {"when_deleted": (), "when_scaled": ()},

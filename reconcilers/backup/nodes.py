@@ -26,6 +26,7 @@ from controller.clock import rfc3339
 from controller.conditions import is_true
 from controller.resource import Key
 from reconcilers import locations, pods
+from reconcilers.api.backup_status import BackupPhase
 from reconcilers.api.quantity import parse
 from reconcilers.backup import policy
 from reconcilers.backup import status as said
@@ -244,7 +245,7 @@ class Nodes:
         last = self._tries.get(key, _Try())
         if last.not_before is not None and run.now < last.not_before:
             return None
-        view = self._want(run, node, f"{run.uid}.{kind}.{last.number}", kind, spec)
+        view = self._want(run, node, _operation_id(run, kind, last.number), kind, spec)
         verdict = policy.judge(view, attempts=last.number, retries=run.spec.retries) if view else policy.Running()
         match verdict:
             case policy.Succeeded():
@@ -297,6 +298,8 @@ def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
             return backups
         case said.FAILED:
             return backups if run.status.snapshot_time else snapshots
+        case said.COMPLETED if run.status.phase == BackupPhase.FINALIZING:
+            return [(_operation_id(run, Kind.COMMIT, n), Kind.COMMIT) for n in range(1, run.spec.retries + 2)]
         case _:
             return []
 

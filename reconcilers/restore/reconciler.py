@@ -29,7 +29,7 @@ from reconcilers.api.restore import (
 from reconcilers.api.unsupported import unsupported
 from reconcilers.backup.policy import overdue
 from reconcilers.backup.status import moment
-from reconcilers.datacenter.layout import fill, racks_of
+from reconcilers.datacenter.layout import first_pods, racks_of
 from reconcilers.restore import inspector, plan, source
 from reconcilers.restore.mapping import TopologyMismatch, assign
 from reconcilers.restore.run import WAITING, Run, urgent
@@ -213,11 +213,8 @@ class RestoreReconciler:
     async def _prepare(
         self, run: Run, datacenter: CassandraDataCenter, found: source.Source, record: ClusterRecord
     ) -> Outcome:
-        racks = racks_of(datacenter)
-        counts = fill([0] * len(racks), datacenter.spec.replicas)
-        targets = {rack.name: [rack.pod(i) for i in range(n)] for rack, n in zip(racks, counts, strict=True)}
         try:
-            pairs = assign(record.nodes, targets)
+            pairs = assign(record.nodes, first_pods(datacenter))
         except TopologyMismatch as e:
             run.refuse("TopologyMismatch", str(e))
             return Done()

@@ -7,6 +7,8 @@ Its stores are read from the API server before each reconcile, which then sees w
 from __future__ import annotations
 
 import asyncio
+import copy
+import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -70,14 +72,17 @@ class Crash(BaseException):
 class Spy:
     """The operator's client. Notes what it writes, and dies before or after the n-th write."""
 
-    def __init__(self, client: Client, dirty: set[Resource]) -> None:
+    def __init__(self, client: Client, dirty: set[Resource], invented: dict[Resource, list[Object]]) -> None:
         self._client = client
         self._dirty = dirty
         self.writes: list[tuple[str, str, str]] = []
         self.crash_before = self.crash_after = 0
+        self.invented = invented
 
     def __getattr__(self, verb: str) -> Any:
         real = getattr(self._client, verb)
+        if verb == "list" and self.invented:
+            return self._list
         if verb not in WRITES:
             return real
 
@@ -96,6 +101,12 @@ class Spy:
         return write
 
 
+    async def _list(self, resource: Resource, namespace: str, *, label_selector: str = "") -> list[Object]:
+        wanted = dict(term.split("=") for term in label_selector.split(","))
+        invented = [o for o in self.invented.get(resource, ()) if wanted.items() <= o["metadata"]["labels"].items()]
+        return [*await self._client.list(resource, namespace, label_selector=label_selector), *invented]
+
+
 def _name(target: Any) -> str:
     return target.name if isinstance(target, Key) else target["metadata"]["name"]
 
@@ -109,7 +120,8 @@ class World:
         self.agents.tokens = MASTER
         self.stores: dict[Resource, Store[Any]] = {resource: Store() for resource in _KINDS}
         self.dirty: set[Resource] = set(_KINDS)
-        self.spy = Spy(client, self.dirty)
+        self.invented: dict[Resource, list[Object]] = {}  # objects that the operator sees and the API server does not hold
+        self.spy = Spy(client, self.dirty, self.invented)
         self.session = 0
         self.conflicts = 0
         self.reconciles = 0
@@ -190,7 +202,7 @@ class World:
             resource = self.dirty.pop()
             writer, decode = StoreWriter(self.stores[resource]), _KINDS[resource]
             writer.apply(Init())
-            for found in await self.client.list(resource, self.namespace):
+            for found in [*await self.client.list(resource, self.namespace), *self.invented.get(resource, ())]:
                 obj = raw_object(found) if decode is None else msgspec.convert(found, decode)
                 writer.apply(InitApply(obj))
             changes = writer.apply(InitDone())
@@ -334,6 +346,21 @@ class World:
         agent = await self.pod(datacenter, rack, name)
         agent.restart()
         return agent
+
+    async def crowd(self, count: int, name: str = "foo-cassandra") -> None:
+        """A datacenter with very many pods. Only the first three are in the API server: its own speed is not at stake."""
+        datacenter = await self.datacenter(name, replicas=3)
+        await self.patch(DATACENTERS, name, {"spec": {"replicas": count}})
+        model = (await self.client.get(builtin.PODS, self.key(f"cassandra-{name}-0")))
+        more: list[Object] = []
+        for number in range(3, count):
+            pod = copy.deepcopy(model)
+            pod["metadata"] |= {"name": f"cassandra-{name}-{number}", "uid": str(uuid.uuid4())}
+            pod["status"]["podIP"] = self._new_ip()
+            self.agents.add(pod["metadata"]["name"], pod["status"]["podIP"])
+            more.append(pod)
+        self.invented[builtin.PODS] = more
+        assert datacenter.metadata.name == name
 
     async def lose_pod(self, name: str) -> None:
         self.agents.remove(name)
