@@ -104,8 +104,8 @@ def assemble(config: Config, client: Client, master: MasterKey, transport: Direc
 def read_master_key(config: Config) -> MasterKey:
     if not config.master_key_file:
         raise ConfigError(
-            "--master-key-file (CASSANDRA_OPERATOR_MASTER_KEY_FILE) is not set: the agents' tokens are derived from it; "
-            "see the README for how the key is made."
+            "--master-key-file (CASSANDRA_OPERATOR_MASTER_KEY_FILE) is not set: agents' tokens are derived from it. "
+            "See the README for how the key is made."
         )
     try:
         return MasterKey.read(Path(config.master_key_file))

@@ -12,10 +12,11 @@ import msgspec
 
 from controller import finalizer
 from controller.clock import rfc3339
+from controller.own_writes import OwnWrites
 from controller.reconcile import Done, RequeueAfter
 from controller.resource import Key
 from reconcilers import labels
-from reconcilers.api.backup import BACKUPS
+from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
 from reconcilers.api.restore import FINAL_PHASES as ENDED
 from reconcilers.api.unsupported import unsupported
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from controller.reconcile import Outcome
     from controller.recorder import Recorder
     from controller.store import Store
-    from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.restore import CassandraRestore
     from reconcilers.backup.nodes import Nodes
     from reconcilers.backup.select import Selector
@@ -64,10 +64,11 @@ class BackupReconciler:
         self._recorder = recorder
         self._clock = clock
         self._session = session
+        self._current = OwnWrites(backups)
         self._written: dict[Key, float] = {}
 
     async def reconcile(self, key: Key) -> Outcome:
-        backup = self._backups.get(key)
+        backup = self._current.get(key)
         if backup is None:
             self._forget(key)
             return Done()
@@ -218,9 +219,10 @@ class BackupReconciler:
                 return RequeueAfter(wait, "the next slot for progress")
         new.operator_session = self._session
         meta = run.backup.metadata
-        await self._client.patch_status(
+        body = await self._client.patch_status(
             BACKUPS, run.key, msgspec.to_builtins(new), uid=meta.uid, resource_version=meta.resource_version
         )
+        self._current.wrote(run.backup, msgspec.convert(body, CassandraBackup))
         self._written[run.key] = self._clock.monotonic()
         for type_, reason, message in run.events:
             self._recorder.event(BACKUPS, run.backup, type_, reason, message)

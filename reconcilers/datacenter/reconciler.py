@@ -7,12 +7,13 @@ request at all, nor does the first look at it after the operator's own start.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from controller import builtin
 from controller.errors import AlreadyExists
+from controller.own_writes import OwnWrites
 from controller.reconcile import Done, RequeueAfter
 from controller.resource import Key
 from reconcilers import labels
@@ -42,13 +43,6 @@ _ASK_AGAIN = 30.0  # an agent that was silent although its pod is ready
 _AT_REST = frozenset({DataCenterPhase.READY, DataCenterPhase.STOPPED})
 
 
-class _Written(NamedTuple):
-    """What our own writes made of an object; ``over`` has the resourceVersions that it followed."""
-
-    over: frozenset[str]
-    cdc: CassandraDataCenter
-
-
 class DataCenterReconciler:
     """The only writer of a CassandraDataCenter's status and of its children."""
 
@@ -68,12 +62,11 @@ class DataCenterReconciler:
         self._clock = clock
         self._children = Children(client, stores, clock, master)
         self._nodes = Nodes(agents, clock)
-        # Neither is the truth of anything: a restart loses them, and nothing is written because of it.
-        self._seen: dict[Key, CassandraDataCenter] = {}  # for a last word when it is gone
-        self._written: dict[Key, _Written] = {}  # until the watch brings it
+        self._datacenters = OwnWrites(stores.datacenters)
+        self._seen: dict[Key, CassandraDataCenter] = {}  # for a last word when it is gone; a restart may lose it
 
     async def reconcile(self, key: Key) -> Outcome:
-        cdc = self._current(key)
+        cdc = self._datacenters.get(key)
         if cdc is None:
             return await self._gone(key)
         self._seen[key] = cdc
@@ -181,19 +174,8 @@ class DataCenterReconciler:
             uid=cdc.metadata.uid,
             resource_version=cdc.metadata.resource_version,
         )
-        known = self._written.get(run.key)
-        before = known.over if known and known.cdc is cdc else frozenset()
         run.view.cdc = msgspec.convert(body, CassandraDataCenter)
-        if run.view.cdc.metadata.resource_version != cdc.metadata.resource_version:
-            self._written[run.key] = _Written(before | {cdc.metadata.resource_version}, run.view.cdc)
-
-    def _current(self, key: Key) -> CassandraDataCenter | None:
-        """The store's object, or what we made of it in a write that the watch has not brought yet."""
-        cdc, written = self._stores.datacenters.get(key), self._written.get(key)
-        if cdc is not None and written is not None and cdc.metadata.resource_version in written.over:
-            return written.cdc
-        self._written.pop(key, None)
-        return cdc
+        self._datacenters.wrote(cdc, run.view.cdc)
 
     async def _gone(self, key: Key) -> Outcome:
         cdc = self._seen.get(key)

@@ -13,6 +13,7 @@ import msgspec
 from controller.clock import rfc3339
 from controller.desired import ensure
 from controller.errors import ApiError
+from controller.own_writes import OwnWrites
 from controller.reconcile import Done, RequeueAfter
 from controller.resource import Key
 from reconcilers import labels
@@ -20,6 +21,7 @@ from reconcilers.agents import AgentRefused, AgentUnreachable
 from reconcilers.api.restore import (
     FINAL_PHASES,
     RESTORES,
+    CassandraRestore,
     NodeMapping,
     RestoreNode,
     RestoreNodeSource,
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     from reconcilers.agents import Agents
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import CassandraDataCenter
-    from reconcilers.api.restore import CassandraRestore
     from reconcilers.restore.inspector import Inspectors
     from reconcilers.restore.nodes import Nodes
 
@@ -76,6 +77,7 @@ class RestoreReconciler:
     ) -> None:
         self._client = client
         self._restores = restores
+        self._current = OwnWrites(restores)
         self._backups = backups
         self._datacenters = datacenters
         self._statefulsets = statefulsets
@@ -88,7 +90,7 @@ class RestoreReconciler:
         self._written: dict[Key, float] = {}
 
     async def reconcile(self, key: Key) -> Outcome:
-        restore = self._restores.get(key)
+        restore = self._current.get(key)
         if restore is None or restore.metadata.deletion_timestamp:
             self._forget(key)
             return Done()
@@ -274,10 +276,11 @@ class RestoreReconciler:
             if wait > 0:
                 return RequeueAfter(wait, "the next slot for progress")
         meta = run.restore.metadata
-        await self._client.patch_status(
+        body = await self._client.patch_status(
             RESTORES, run.key, msgspec.to_builtins(new), uid=meta.uid, resource_version=meta.resource_version
         )
         self._written[run.key] = self._clock.monotonic()
+        self._current.wrote(run.restore, msgspec.convert(body, CassandraRestore))
         for type_, reason, message in run.events:
             self._recorder.event(RESTORES, run.restore, type_, reason, message)
         return outcome

@@ -22,7 +22,7 @@ async def test_a_thousand_nodes(world: World) -> None:
     world.agents.tick = 10
     for number, agent in enumerate(world.agents):
         agent.script(Kind.SNAPSHOT, seconds=1 + number % 7)
-        agent.script(Kind.BACKUP, seconds=30 + number / 20, bytes=10 << 30, files=12_345)  # one by one, over 50 s
+        agent.script(Kind.BACKUP, seconds=30 + number // 10 / 2, bytes=10 << 30, files=12_345)  # ten by ten, over 50 s
     await world.backup()
     await world.run(lambda: world.phase() == "Uploading")
     started, before = world.clock.monotonic(), statuses(world)

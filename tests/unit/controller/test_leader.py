@@ -53,6 +53,7 @@ class World:
         self.hangs = False
         self.abandoned: list[float] = []
         self.tasks: list[asyncio.Task[bool]] = []
+        self.works: list[Work] = []
 
         async def fail(*_: Any) -> None:
             if self.down:
@@ -75,6 +76,7 @@ class World:
     async def start(self, elector: LeaderElector, work: Work) -> asyncio.Task[bool]:
         task = asyncio.create_task(elector.run(work))
         self.tasks.append(task)
+        self.works.append(work)
         await settle()
         return task
 
@@ -88,6 +90,8 @@ async def world() -> Any:
     world = World()
     yield world
     world.down = world.hangs = False
+    for work in world.works:
+        work.deaf = False
     for task in world.tasks:
         task.cancel()
     for _ in range(3):
@@ -217,6 +221,24 @@ async def test_a_renewal_whose_answer_was_lost_is_found_again(world: World) -> N
     await world.clock.advance(60)
     assert lost == 1
     assert work.ended is None
+
+
+async def test_the_lease_is_held_from_before_its_renewal_was_sent(world: World) -> None:
+    """Others may have seen it at that moment, however late the answer came."""
+    work = Work(world.clock)
+    await world.start(world.elector("a"), work)
+    answered: list[float] = []
+
+    async def slow(verb: str, *_: Any) -> None:
+        if verb == "patch" and not answered:
+            await world.clock.sleep(4)
+            answered.append(world.clock.monotonic())
+            world.down = True
+
+    world.client.after = slow
+    await world.clock.advance(60)
+    assert answered == [6]
+    assert work.ended == 2 + 10
 
 
 async def test_another_holder_ends_it_at_once(world: World) -> None:
