@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IN_FLIGHT = 128 << 20
+_SMALLEST_PIECE = 4 << 10
 _T = TypeVar("_T")
 
 
@@ -34,6 +35,8 @@ class TokenBucket:
     ) -> None:
         self._rate = rate
         self._burst = rate / 4
+        # What is taken at once. A chunk that waits for longer looks like a dead client: MinIO hangs up after 30 s.
+        self.piece = max(_SMALLEST_PIECE, int(self._burst)) if rate > 0 else 0
         self._clock = clock
         self._sleep = sleep
         self._tokens = self._burst
@@ -101,10 +104,18 @@ class MeteredBody(FileBody):
         self._count(-self._counted)
         self._counted = 0
         async for data in super().chunks():
-            await self._bucket.take(len(data))
-            self._counted += len(data)
-            self._count(len(data))
-            yield data
+            for piece in _pieces(data, self._bucket.piece):
+                await self._bucket.take(len(piece))
+                self._counted += len(piece)
+                self._count(len(piece))
+                yield piece
+
+
+def _pieces(data: bytes, size: int) -> Iterable[bytes]:
+    """``data`` whole where ``size`` is 0."""
+    if not size or len(data) <= size:
+        return (data,)
+    return (data[start : start + size] for start in range(0, len(data), size))
 
 
 async def each(items: Iterable[_T], workers: int, work: Callable[[_T], Awaitable[None]]) -> None:

@@ -40,6 +40,7 @@ CODES: dict[str, Kind] = {
     "XAmzContentSHA256Mismatch": Kind.CORRUPT,
     "IncompleteBody": Kind.UNAVAILABLE,
     "RequestTimeout": Kind.TIMEOUT,
+    "ClientDisconnected": Kind.TIMEOUT,  # MinIO, of a body that paused for long
     "NotImplemented": Kind.NOT_SUPPORTED,
 }
 STATUSES: dict[int, Kind] = {

@@ -93,3 +93,17 @@ async def test_a_body_that_is_read_again_takes_back_what_it_counted(tmp_path: Pa
     for _ in range(2):
         assert b"".join([chunk async for chunk in body.chunks()]) == b"x" * 800
     assert sum(counted) == 800
+
+
+async def test_a_limited_body_flows_in_small_pieces_and_never_pauses_for_long(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * 200_000)
+    time = Time()
+    bucket = TokenBucket(20_000, clock=time, sleep=time.sleep)
+    body = MeteredBody(path, 0, 200_000, crc32c(b"x" * 200_000), bucket=bucket, count=lambda _: None)
+    pauses, last = [], time()
+    async for _ in body.chunks():
+        pauses.append(time() - last)
+        last = time()
+    assert sum(pauses) == pytest.approx(10, abs=0.5)
+    assert max(pauses) <= 0.5
