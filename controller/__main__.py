@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
-from kubernetes_asyncio.config.incluster_config import SERVICE_TOKEN_FILENAME
 
 from controller import builtin, logs
-from controller.client import Client
+from controller.client import Client, in_cluster
 from controller.clock import RealClock
 from controller.config import Config, ConfigError, load
 from controller.controller import Controller
@@ -116,8 +115,7 @@ def read_master_key(config: Config) -> MasterKey:
 async def run(config: Config) -> None:
     master = read_master_key(config)
     client = await Client.connect(config)
-    in_cluster = not config.kubeconfig and Path(SERVICE_TOKEN_FILENAME).is_file()  # noqa: ASYNC240  once, at the start
-    direct = config.agent_access == "direct" or (config.agent_access == "auto" and in_cluster)
+    direct = config.agent_access == "direct" or (config.agent_access == "auto" and in_cluster(config))
     transport = DirectTransport(master, config.agent_port) if direct else ProxyTransport(client, config.agent_port)
     log = structlog.get_logger("controller")
     log.info(

@@ -20,7 +20,7 @@ from kubernetes_asyncio.config.incluster_config import SERVICE_TOKEN_FILENAME
 
 from controller import builtin
 from controller.config import ConfigError
-from controller.errors import ApiError, Conflict, Invalid, NotFound
+from controller.errors import ApiError, Conflict, Invalid, NotFound, ServerError
 from controller.resource import Key, Resource
 from controller.transport import JSON, Transport, read, translated
 
@@ -44,6 +44,11 @@ _APPLY = "application/apply-patch+yaml"
 _JSON_PATCH = "application/json-patch+json"
 _MERGE_PATCH = "application/merge-patch+json"
 _MANAGED = {"fieldManager": FIELD_MANAGER}
+
+
+def in_cluster(config: Config) -> bool:
+    """Whether this process runs in a pod and is to use the pod's own service account."""
+    return not config.kubeconfig and Path(SERVICE_TOKEN_FILENAME).is_file()
 
 
 class RawResponse(NamedTuple):
@@ -85,7 +90,7 @@ class Client:
         """Finds the API server and how to log in; sends nothing yet. ConfigError where that cannot be found."""
         configuration = Configuration()
         try:
-            if not config.kubeconfig and Path(SERVICE_TOKEN_FILENAME).is_file():  # noqa: ASYNC240  once, at the start
+            if in_cluster(config):
                 kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
                 await _load_kubeconfig(config, configuration)
@@ -319,10 +324,10 @@ class Client:
             answer = await self._transport.checked(
                 verb, operation, method, path, query=query, body=data, content_type=content_type, timeout=timeout
             )
-        except Invalid as e:
-            if resource == builtin.SECRETS:  # the server quotes what it refuses
+        except (Invalid, ServerError) as e:
+            if resource == builtin.SECRETS:  # the server quotes what it cannot take
                 message = "the API server refuses it; its message is withheld, since it may quote a value"
-                raise Invalid(message, status=e.status, reason=e.reason, operation=operation) from None
+                raise type(e)(message, status=e.status, reason=e.reason, operation=operation) from None
             raise
         return _decode(_body_decoder, answer, operation)
 

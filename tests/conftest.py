@@ -29,5 +29,5 @@ async def _leak_check() -> AsyncIterator[None]:
     for task in leaked:
         task.cancel()
     if leaked:
-        await asyncio.gather(*leaked, return_exceptions=True)
+        await asyncio.wait(leaked, timeout=1)
         pytest.fail(f"leaked tasks: {sorted(str(t.get_coro()) for t in leaked)}")

@@ -146,13 +146,11 @@ class Nodes:
             return moment(max(node.last_progress_time, pod.metadata.creation_timestamp))
         times = [node.last_progress_time]
         for other in run.status.nodes:
-            if other.phase == DOWNLOADING:
+            before = self._pod(run, other)
+            since = pods.ready_since(before)
+            if since is None and (before is not None or other.phase != WAITING):
                 return None
-            if other.phase == RESTORED:
-                since = pods.ready_since(self._pod(run, other))
-                if since is None:
-                    return None
-                times.append(since)
+            times.append(since or "")
         return moment(max(times))
 
     def _pod(self, run: Run, node: RestoreNode) -> RawObject | None:

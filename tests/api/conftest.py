@@ -23,11 +23,13 @@ from tests.api.apiserver import ApiServer
 def apiserver() -> Iterator[ApiServer]:
     """One for all tests of the run; keep to a namespace of your own."""
     directory = Path(tempfile.mkdtemp(prefix="apiserver-"))
-    server = ApiServer.start(directory)
     try:
-        yield server
+        server = ApiServer.start(directory)
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
-        server.stop()
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -67,7 +67,7 @@ class Bucket:
 
 
 class FakeAgent:
-    """The agent of one pod, with its volume. Scripts are by kind; a kind without one goes well within a second."""
+    """The agent of one pod, with its volume. Scripts are by kind; a kind without one goes well."""
 
     def __init__(self, world: FakeAgents, pod: str, rack: str) -> None:
         self.world = world
@@ -84,7 +84,7 @@ class FakeAgent:
         self.schema_version = "schema-1"
 
     def script(self, kind: Kind, **changes: Any) -> Script:
-        found = self.scripts.setdefault(kind, Script())
+        found = self.scripts.setdefault(kind, Script(seconds=self.world.seconds))
         for name, value in changes.items():
             setattr(found, name, deque(value) if name == "fail" else value)
         return found
@@ -167,7 +167,7 @@ class Running:
 
     @property
     def script(self) -> Script:
-        return self.agent.scripts.get(self.operation.kind) or Script()
+        return self.agent.scripts.get(self.operation.kind) or Script(seconds=self.agent.world.seconds)
 
     def begin(self, *, again: bool = False) -> None:
         now = rfc3339(self._clock.now())
@@ -301,10 +301,11 @@ class Running:
 class FakeAgents:
     """All agents. ``order`` has what they did to the world, ``requests`` what was asked of them."""
 
-    def __init__(self, clock: FakeClock, *, tick: float = 1.0, latency: float = 0.0) -> None:
+    def __init__(self, clock: FakeClock, *, tick: float = 1.0, latency: float = 0.0, seconds: float = 1.0) -> None:
         self.clock = clock
         self.tick = tick
         self.latency = latency
+        self.seconds = seconds  # that an operation without a script takes
         self.bucket = Bucket()
         self.order: list[tuple[str, str]] = []
         self.requests: list[tuple[str, str, str]] = []  # pod, method, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,4 +22,7 @@ async def world(client: Client, apiserver: ApiServer, namespace: str, crds: obje
     made = World(client, apiserver, namespace)
     await made.start()
     yield made
+    await made.written()
     await made.stop()
+    for _ in range(5):  # connections of requests that died with their operator
+        await asyncio.sleep(0)

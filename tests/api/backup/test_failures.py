@@ -166,6 +166,7 @@ async def test_slow_is_not_stuck(world: World) -> None:
 
 async def test_an_agents_wrong_clock_is_nobodys_end(world: World) -> None:
     await world.datacenter()
+    world.agents.tick = 10
     world.agents.script(Kind.BACKUP, seconds=300)
     await world.backup(nodeProgressDeadlineSeconds=60)
     await world.run(lambda: world.phase() == "Uploading")
@@ -181,6 +182,7 @@ async def test_an_agents_wrong_clock_is_nobodys_end(world: World) -> None:
 
 async def test_the_first_node_may_have_ended_long_before_the_commit(world: World) -> None:
     await world.datacenter()
+    world.agents.tick = 20
     world.agents[NODE].script(Kind.BACKUP, seconds=1000)
     await world.backup(nodeProgressDeadlineSeconds=60)
     await world.run(lambda: world.phase() in ("Completed", "Failed"), within=1200)

@@ -58,7 +58,9 @@ async def test_two_datacenters_by_a_label_of_theirs(world: World) -> None:
     }  # fmt: skip
     steps = [what for what, _ in world.agents.order]
     assert steps == ["snapshot"] * 5 + ["uploaded"] * 5 + ["commit"] * 2, "no byte before every snapshot stands"
-    started = [r.operation.started_at for a in world.agents for r in a.journal.values() if r.operation.kind is Kind.BACKUP]
+    started = [
+        r.operation.started_at for a in world.agents for r in a.journal.values() if r.operation.kind is Kind.BACKUP
+    ]
     assert len(started) == 5
     assert all(parse_rfc3339(at) >= parse_rfc3339(status.start_time) for at in started)
     assert min(started) >= status.snapshot_time
@@ -114,7 +116,12 @@ async def test_what_the_agents_are_told(world: World) -> None:
     await world.datacenter(replicas=1)
     endpoint = {"url": "https://minio:9000", "region": "r", "pathStyle": True}
     key = await world.backup(
-        target="bucket/prefix", snapshotTag="tag", endpoint=endpoint, type="Full", bandwidth="50Mi", concurrentTransfers=9
+        target="bucket/prefix",
+        snapshotTag="tag",
+        endpoint=endpoint,
+        type="Full",
+        bandwidth="50Mi",
+        concurrentTransfers=9,
     )
     await world.run(lambda: world.phase() == "Completed")
     backup = world.get(key.name)

@@ -75,7 +75,8 @@ async def test_a_part_of_one_and_another_that_is_not_ready(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("verify", "Hash"), ("deletionPolicy", "Delete"), ("keyspaces", ["k"]), ("storageClass", "GLACIER")]
+    ("field", "value"),
+    [("verify", "Hash"), ("deletionPolicy", "Delete"), ("keyspaces", ["k"]), ("storageClass", "GLACIER")],
 )
 async def test_a_field_that_is_not_acted_on_is_refused(world: World, field: str, value: Any) -> None:
     await world.datacenter()
@@ -97,7 +98,7 @@ async def test_no_pod_matches_and_then_one_does(world: World) -> None:
 
 
 async def test_no_pod_matches_until_the_starting_deadline(world: World) -> None:
-    await world.backup(deadline=60)
+    await world.backup(startingDeadlineSeconds=60)
     await world.run(lambda: world.phase() == "Failed", within=120)
     status = world.get().status
     assert status.reason == "DeadlineExceeded"
@@ -115,7 +116,7 @@ async def test_another_namespaces_or_operators_pods_are_nobodys(world: World) ->
     await world.datacenter()
     for i in range(3):
         await world.patch(builtin.PODS, f"cassandra-foo-cassandra-{i}", {"metadata": {"labels": {"operator": "x"}}})
-    await world.backup(deadline=60)
+    await world.backup(startingDeadlineSeconds=60)
     await world.run(lambda: world.phase() == "Failed", within=120)
     assert "no Cassandra pod" in world.get().status.message
 
@@ -211,7 +212,7 @@ async def test_a_queued_backup_that_waits_too_long(world: World) -> None:
     world.agents.script(Kind.BACKUP, seconds=300)
     await world.backup("first")
     await world.run(lambda: world.phase("first") == "Uploading")
-    await world.backup("second", deadline=60)
+    await world.backup("second", startingDeadlineSeconds=60)
     await world.run(lambda: world.phase("second") == "Failed")
     assert world.get("second").status.message == (
         "the backup did not start within 60 s: backup first is at work on foo-cassandra"
@@ -221,7 +222,10 @@ async def test_a_queued_backup_that_waits_too_long(world: World) -> None:
 
 async def test_a_lease_of_a_backup_that_is_gone_is_taken_over(world: World) -> None:
     await world.datacenter()
-    body = {"metadata": {"name": "cback-foo-cassandra", "namespace": world.namespace}, "spec": {"holderIdentity": "gone"}}
+    body = {
+        "metadata": {"name": "cback-foo-cassandra", "namespace": world.namespace},
+        "spec": {"holderIdentity": "gone"},
+    }
     await world.client.create(builtin.LEASES, body)
     await world.backup()
     await world.run(lambda: world.phase() == "Completed")
@@ -245,4 +249,3 @@ async def test_a_restore_of_the_datacenter_goes_first(world: World) -> None:
 class Asleep:
     async def reconcile(self, _key: object) -> Any:
         return Done()
-

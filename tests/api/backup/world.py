@@ -100,7 +100,6 @@ class Spy:
 
         return write
 
-
     async def _list(self, resource: Resource, namespace: str, *, label_selector: str = "") -> list[Object]:
         wanted = dict(term.split("=") for term in label_selector.split(","))
         invented = [o for o in self.invented.get(resource, ()) if wanted.items() <= o["metadata"]["labels"].items()]
@@ -120,8 +119,11 @@ class World:
         self.agents.tokens = MASTER
         self.stores: dict[Resource, Store[Any]] = {resource: Store() for resource in _KINDS}
         self.dirty: set[Resource] = set(_KINDS)
-        self.invented: dict[Resource, list[Object]] = {}  # objects that the operator sees and the API server does not hold
+        self.invented: dict[
+            Resource, list[Object]
+        ] = {}  # objects that the operator sees and the API server does not hold
         self.spy = Spy(client, self.dirty, self.invented)
+        self.born: dict[str, str] = {}
         self.session = 0
         self.conflicts = 0
         self.reconciles = 0
@@ -203,6 +205,9 @@ class World:
             writer, decode = StoreWriter(self.stores[resource]), _KINDS[resource]
             writer.apply(Init())
             for found in [*await self.client.list(resource, self.namespace), *self.invented.get(resource, ())]:
+                # the API server lives in real time: for the operator an object is made when it is first seen
+                meta = found["metadata"]
+                meta["creationTimestamp"] = self.born.setdefault(meta["uid"], rfc3339(self.clock.now()))
                 obj = raw_object(found) if decode is None else msgspec.convert(found, decode)
                 writer.apply(InitApply(obj))
             changes = writer.apply(InitDone())
@@ -348,10 +353,10 @@ class World:
         return agent
 
     async def crowd(self, count: int, name: str = "foo-cassandra") -> None:
-        """A datacenter with very many pods. Only the first three are in the API server: its own speed is not at stake."""
+        """A datacenter with very many pods. The API server holds the first three: its speed is not at stake."""
         datacenter = await self.datacenter(name, replicas=3)
         await self.patch(DATACENTERS, name, {"spec": {"replicas": count}})
-        model = (await self.client.get(builtin.PODS, self.key(f"cassandra-{name}-0")))
+        model = await self.client.get(builtin.PODS, self.key(f"cassandra-{name}-0"))
         more: list[Object] = []
         for number in range(3, count):
             pod = copy.deepcopy(model)
@@ -366,11 +371,8 @@ class World:
         self.agents.remove(name)
         await self.delete(builtin.PODS, name)
 
-    async def backup(
-        self, name: str = "backup", own: dict[str, str] | None = None, *, deadline: int = 100_000, **spec: Any
-    ) -> Key:
-        """``deadline``: to start. Objects are made in real time and judged in fake time."""
-        body = least_body(BACKUPS, name, startingDeadlineSeconds=deadline, **spec)
+    async def backup(self, name: str = "backup", own: dict[str, str] | None = None, **spec: Any) -> Key:
+        body = least_body(BACKUPS, name, **spec)
         body["metadata"]["labels"] = {"cassandra-datacenter": "foo-cassandra"} if own is None else own
         await self.create(BACKUPS, body)
         return self.key(name)
@@ -408,16 +410,20 @@ class World:
 
     async def events(self, name: str = "backup") -> list[tuple[str, str, str]]:
         """Type, reason, message; each is written by now."""
-        assert self._recorder is not None
-        async with asyncio.timeout(10):
-            while self._recorder._wake.is_set():  # noqa: ASYNC110  it has no event for being through
-                await asyncio.sleep(0.005)
+        await self.written()
         found = await self.client.list(builtin.EVENTS, self.namespace)
         mine = [e for e in found if e["involvedObject"]["name"] == name]
         return sorted((e["type"], e["reason"], e["message"]) for e in mine)
 
     async def reasons(self, name: str = "backup") -> set[str]:
         return {reason for _, reason, _ in await self.events(name)}
+
+    async def written(self) -> None:
+        """Every event that was told is in the API server."""
+        assert self._recorder is not None
+        async with asyncio.timeout(10):
+            while self._recorder._wake.is_set():  # noqa: ASYNC110  it has no event for being through
+                await asyncio.sleep(0.005)
 
     async def leases(self) -> dict[str, str]:
         found = await self.client.list(builtin.LEASES, self.namespace)

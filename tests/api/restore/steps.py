@@ -1,4 +1,4 @@
-"""What happens around a restore, as tests play it: a backup that is there, an inspector that comes up, pods that fill."""
+"""What happens around a restore: a backup that is there, an inspector that comes up, pods that fill."""
 
 from __future__ import annotations
 

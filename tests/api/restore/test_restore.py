@@ -33,7 +33,9 @@ async def test_from_a_backup_to_a_datacenter_of_another_name(world: World) -> No
     assert (status.location, status.snapshot_tag, status.restore_id) == (
         "s3://bucket", "backup", restore.metadata.uid
     )  # fmt: skip
-    assert [(n.pod, n.source.pod, n.source.host_id, n.source.rack, n.bytes_total) for n in status.nodes if n.source] == [
+    assert [
+        (n.pod, n.source.pod, n.source.host_id, n.source.rack, n.bytes_total) for n in status.nodes if n.source
+    ] == [
         (PODS[i], f"cassandra-foo-cassandra-{i}", f"host-cassandra-foo-cassandra-{i}", "rack1", 1000) for i in range(3)
     ]
     plan = steps.plan(world)
@@ -69,7 +71,7 @@ async def test_what_it_says_of_itself(world: World) -> None:
     await world.run(lambda: world.restore_phase() == "Starting")
     await steps.pods_serve(world, datacenter)
     await world.run(lambda: world.restore_phase() == "Completed")
-    assert phases == ["", "Validating", "Downloading", "Starting", "Completed"]
+    assert phases == ["", "Validating", "Preparing", "Downloading", "Starting", "Completed"]
     status = world.get_restore().status
     assert {c.type: (c.status, c.reason) for c in status.conditions} == {
         "Validated": ("True", "RestoreValidated"),
@@ -140,8 +142,8 @@ async def test_from_a_bucket_alone(world: World) -> None:
     world.agents.bucket.records["c", "other", "t"] = world.agents.bucket.records["c", "d", "tag"]
     await world.datacenter("bar", pods=False)
     source = {
-        "backupType": "AWS_S3", "target": "s3://bucket/p", "clusterName": "c", "datacenterName": "other", "snapshotTag": "t",
-        "endpoint": {"url": "https://minio", "pathStyle": True},
+        "backupType": "AWS_S3", "target": "s3://bucket/p", "clusterName": "c", "datacenterName": "other",
+        "snapshotTag": "t", "endpoint": {"url": "https://minio", "pathStyle": True},
     }  # fmt: skip
     await world.restore(datacenter="bar", backup=None, source=source)
     await steps.inspector_comes(world)
@@ -154,7 +156,9 @@ async def test_from_a_bucket_alone(world: World) -> None:
 
 
 async def test_what_the_restore_says_is_in_the_plan(world: World) -> None:
-    await steps.completed_backup(world, storage={"backupType": "AWS_S3", "target": "b", "endpoint": {"url": "https://m"}})
+    await steps.completed_backup(
+        world, storage={"backupType": "AWS_S3", "target": "b", "endpoint": {"url": "https://m"}}
+    )
     await steps.planned(world, bandwidth="1Mi", concurrentTransfers=9, includeAuth=False)
     read = msgspec.json.decode(steps.plan(world).body["data"]["cassandra-bar-0.json"], type=RestorePlan)
     assert (read.bandwidth, read.concurrent_transfers, read.include_auth) == (1 << 20, 9, False)
@@ -195,6 +199,7 @@ async def test_progress_is_live_and_written_at_most_every_five_seconds(world: Wo
 
 async def test_nodes_come_one_after_the_other_each_with_its_own_deadline(world: World) -> None:
     """A rack's pods are made in order: the last may have to wait for hours, and that is nobody's fault."""
+    world.agents.tick = 20
     await steps.completed_backup(world)
     for pod in PODS:
         world.agents.add(pod, "10.9.9.9").script(Kind.RESTORE, seconds=500)

@@ -47,6 +47,8 @@ async def test_what_changed_meanwhile_conflicts() -> None:
     client.objects[CONFIGMAPS, KEY]["metadata"].update(uid="recreated", finalizers=[OURS, "other"])
     with pytest.raises(Conflict):
         await finalizer.remove(client, CONFIGMAPS, old, OURS)  # type: ignore[arg-type]
+    with pytest.raises(Conflict):
+        await finalizer.add(client, CONFIGMAPS, old, "example.com/more")  # type: ignore[arg-type]
     assert present(client) == [OURS, "other"]
 
 

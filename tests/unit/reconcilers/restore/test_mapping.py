@@ -55,14 +55,18 @@ def test_a_gap_in_the_ordinals_is_closed() -> None:
         (
             ["a", "b"],
             {"a": ["p-0", "p-1"]},
-            "rack a has 1 node in the backup and 2 here; rack b has 1 node in the backup and 0 here: "
-            "give the datacenter the racks that the backup has",
+            (
+                "rack a has 1 node in the backup and 2 here; rack b has 1 node in the backup and 0 here: "
+                "give the datacenter the racks that the backup has"
+            ),
         ),
         (
             ["rack1", "rack1"],
             {"a": ["p-0"], "b": ["q-0"]},
-            "rack a has 0 nodes in the backup and 1 here; rack b has 0 nodes in the backup and 1 here; "
-            "rack rack1 has 2 nodes in the backup and 0 here: give the datacenter the racks that the backup has",
+            (
+                "rack a has 0 nodes in the backup and 1 here; rack b has 0 nodes in the backup and 1 here; "
+                "rack rack1 has 2 nodes in the backup and 0 here: give the datacenter the racks that the backup has"
+            ),
         ),
     ],
 )

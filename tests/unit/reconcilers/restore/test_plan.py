@@ -50,8 +50,8 @@ def test_the_whole_plan() -> None:
             ],
         },
         "data": {
-            f"cassandra-bar-{i}.json": '{"restoreId":"restore-uid","location":{"backupType":"AWS_S3","target":"bucket"},'
-            f'"cluster":"c","datacenter":"d","node":"foo-{i}","tag":"t","digest":"digest-{i}"}}'
+            f"cassandra-bar-{i}.json": '{"restoreId":"restore-uid","location":{"backupType":"AWS_S3",'
+            f'"target":"bucket"}},"cluster":"c","datacenter":"d","node":"foo-{i}","tag":"t","digest":"digest-{i}"}}'
             for i in range(2)
         },
     }

@@ -1,0 +1,160 @@
+"""The controllers as the process runs them, with informers, queues and real time: what wakes them is right."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.protocol import Kind
+from controller import builtin
+from controller.backoff import Backoff
+from controller.clock import RealClock
+from controller.informer import Informer
+from controller.objects import decode_raw
+from controller.recorder import Recorder
+from reconcilers import labels
+from reconcilers.agents import Agents
+from reconcilers.api.backup import BACKUPS, CassandraBackup
+from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
+from reconcilers.api.restore import RESTORES, CassandraRestore
+from reconcilers.backup.wiring import backup_controller
+from reconcilers.operations import Operations
+from reconcilers.restore.wiring import restore_controller
+from tests.api.backup.world import MASTER, World
+from tests.api.restore import steps
+from tests.fakes.agents import FakeAgents
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from controller.client import Client
+    from controller.resource import Resource
+    from tests.api.apiserver import ApiServer
+
+OURS = f"{labels.OPERATOR}={labels.OPERATOR_VALUE}"
+
+
+class Live(World):
+    """Real time, real watches."""
+
+    def __init__(self, client: Client, apiserver: ApiServer, namespace: str) -> None:
+        super().__init__(client, apiserver, namespace)
+        self.clock: Any = RealClock()
+        self.agents = FakeAgents(self.clock, tick=0.05, seconds=0.05)
+
+    @asynccontextmanager
+    async def operator(self) -> AsyncIterator[None]:
+        client, clock = self.client, RealClock()
+
+        def informer(resource: Resource, decode: Any, selector: str = "") -> Informer[Any]:
+            return Informer(client, resource, decode, namespace=self.namespace, label_selector=selector)
+
+        backups = informer(BACKUPS, CassandraBackup.decode)
+        datacenters = informer(DATACENTERS, CassandraDataCenter.decode)
+        restores = informer(RESTORES, CassandraRestore.decode)
+        pods = informer(builtin.PODS, decode_raw, OURS)
+        sets = informer(builtin.STATEFULSETS, decode_raw, OURS)
+        maps = informer(builtin.CONFIGMAPS, decode_raw, OURS)
+        inspectors = informer(builtin.PODS, decode_raw, labels.INSPECTOR)
+        recorder = Recorder(client, "cassandra-operator", clock)
+        agents = Agents(self.agents, MASTER)
+        operations = Operations(agents, clock)
+        common: dict[str, Any] = {
+            "client": client, "backups": backups, "datacenters": datacenters, "restores": restores,
+            "pod_informer": pods, "operations": operations, "recorder": recorder, "clock": clock,
+            "backoff": Backoff(clock, base=0.02, cap=0.1),
+        }  # fmt: skip
+        controllers = [
+            backup_controller(session="s", **common),
+            restore_controller(statefulsets=sets, config_maps=maps, inspectors=inspectors, agents=agents, **common),
+        ]
+        parts = [backups, datacenters, restores, pods, sets, maps, inspectors, recorder, operations, *controllers]
+        tasks = [asyncio.create_task(part.run()) for part in parts]
+        try:
+            yield
+        finally:
+            for task in reversed(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def until(self, done: Callable[[], object]) -> None:
+        """Within less time than any safety requeue takes: a watch or an agent must have woken it."""
+        async with asyncio.timeout(4.5):
+            while True:
+                self.dirty.update({BACKUPS, RESTORES, builtin.PODS, builtin.CONFIGMAPS})
+                await self.refresh()
+                if done():
+                    return
+                await asyncio.sleep(0.03)
+
+
+@pytest.fixture
+async def live(client: Client, apiserver: ApiServer, namespace: str, crds: object) -> AsyncIterator[Live]:
+    made = Live(client, apiserver, namespace)
+    async with made.operator():
+        yield made
+
+
+async def test_a_backup_from_its_creation_to_its_end(live: Live) -> None:
+    await live.datacenter()
+    live.agents.script(Kind.BACKUP, seconds=0.3)
+    await live.backup()
+    await live.until(lambda: live.phase() == "Completed")
+    await live.until(lambda: live.get().metadata.finalizers == [])
+    assert set(live.agents.executed.values()) == {1}
+    steps_ = [what for what, _ in live.agents.order]
+    assert steps_ == ["snapshot"] * 3 + ["uploaded"] * 3 + ["commit"]
+
+
+async def test_pods_that_become_ready_wake_who_waits_for_them(live: Live) -> None:
+    await live.backup()
+    await live.until(lambda: live.get().status.reason == "NoPodsMatch")
+    await live.datacenter(ready=False)
+    await live.until(lambda: live.get().status.reason == "NodesNotReady")
+    for i in range(3):
+        await live.pod_status(f"cassandra-foo-cassandra-{i}", ready=True)
+    await live.until(lambda: live.phase() == "Completed")
+
+
+async def test_a_pod_made_anew_is_noticed(live: Live) -> None:
+    datacenter = await live.datacenter(replicas=1)
+    live.agents.script(Kind.BACKUP, seconds=1)
+    await live.backup()
+    await live.until(lambda: live.phase() == "Uploading")
+    await live.replace_pod(datacenter, "cassandra-foo-cassandra-0")
+    await live.until(lambda: live.phase() == "Completed")
+    assert set(live.agents.executed.values()) == {1}
+
+
+async def test_cancelling_and_deleting_are_noticed(live: Live) -> None:
+    await live.datacenter()
+    live.agents.script(Kind.BACKUP, seconds=600)
+    await live.backup("one")
+    await live.until(lambda: live.phase("one") == "Uploading")
+    await live.patch(BACKUPS, "one", {"spec": {"cancel": True}})
+    await live.until(lambda: live.phase("one") == "Cancelled")
+    await live.backup("two")
+    await live.until(lambda: live.phase("two") == "Uploading")
+    await live.delete(BACKUPS, "two")
+    await live.until(lambda: live.phase("two") == "gone")
+
+
+async def test_a_restore_from_its_creation_to_its_end(live: Live) -> None:
+    await live.datacenter()
+    await live.backup()
+    bar = await live.datacenter("bar", pods=False)
+    await live.restore(datacenter="bar", backup={"name": "backup"})
+    await live.until(lambda: steps.pod(live, steps.INSPECTOR) is not None)
+    ip = live._new_ip()
+    live.agents.add(steps.INSPECTOR, ip)
+    await live.pod_status(steps.INSPECTOR, ready=True, podIP=ip)
+    await live.until(lambda: live.restore_phase() == "Downloading")
+    await steps.pods_come(live, bar)
+    await live.until(lambda: live.restore_phase() == "Starting")
+    await steps.pods_serve(live, bar)
+    await live.until(lambda: live.restore_phase() == "Completed")
+    await live.until(lambda: steps.pod(live, steps.INSPECTOR) is None)
+    assert steps.plan(live) is None
