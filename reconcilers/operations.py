@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from controller.clock import parse_rfc3339
+from controller.clock import parse_rfc3339, rfc3339
 from reconcilers.agents import Address, AgentError, AgentRefused, Agents, UnknownOperation
 
 if TYPE_CHECKING:
@@ -35,15 +35,15 @@ _RETRY_FIRST, _RETRY_LAST = 0.5, 10.0
 class View:
     """How an operation stands, as far as is known.
 
-    ``silent_since`` is monotonic seconds, None while the agent answers. ``moved_at`` is when the operation was last
-    seen to come forward, by the operator's clock: an agent's may be wrong.
+    ``silent_since`` is monotonic seconds, None while the agent answers. ``moved_at`` (RFC 3339) is when the operation
+    was last seen to come forward, by the operator's clock: an agent's may be wrong.
     """
 
     operation: Operation | None = None
     refused: AgentRefused | None = None
     silent_since: float | None = None
     silence: str = ""
-    moved_at: dt.datetime | None = None
+    moved_at: str = ""
 
     @property
     def done(self) -> bool:
@@ -88,6 +88,13 @@ class Operations:
         The owner is woken when something was decided, not for counters: who shows those looks at its own pace.
         """
         return self._follow(_Followed(owner, wake, address, operation_id, kind, spec)).view
+
+    def known(self, owner: Key, address: Address, operation_id: str) -> View | None:
+        """What ``want`` would give where it is wanted from there already; for a thousand nodes that is worth asking."""
+        followed = self._followed.get((owner, address.pod, operation_id))
+        if followed is None or followed.cancelled or followed.address != address:
+            return None
+        return followed.view
 
     def cancel(self, owner: Key, wake: Callable[[Key], None], address: Address, operation_id: str, kind: Kind) -> View:
         """Have it stopped: the view ends final, or with UnknownOperation's refusal where it never began."""
@@ -204,9 +211,9 @@ class Operations:
         before, view, now = f.view.operation, f.view, self._clock.now()
         moved = before is None or before.revision != operation.revision
         if before is None:  # it may have stood still for long: only the agent can say
-            view.moved_at = min(now, _moment(operation.last_progress_at) or now)
+            view.moved_at = rfc3339(min(now, _moment(operation.last_progress_at) or now))
         elif moved:
-            view.moved_at = now
+            view.moved_at = rfc3339(now)
         news = before is None or view.silent_since is not None or _decided(before) != _decided(operation)
         view.operation, view.silent_since, view.silence = operation, None, ""
         f.again = f.again and not moved

@@ -6,11 +6,12 @@ import contextlib
 import secrets
 
 from dev.scenario.bed import REPO
-from dev.scenario.kubectl import Kubectl, KubectlError, Object
+from dev.scenario.kubectl import Kubectl, KubectlError, Object, WaitedTooLong, eventually
 
 MANIFESTS = REPO / "manifests"
 OPERATOR = "cassandra-operator"
 OPERATOR_SELECTOR = f"app.kubernetes.io/name={OPERATOR}"
+NODES_SELECTOR = "operator=instaclustr-cassandra-operator"
 MASTER_KEY = "cassandra-operator-master-key"
 KINDS = ("cassandrarestores", "cassandrabackups", "cassandrabackupschedules", "cassandradatacenters")
 _BY_THE_OPERATOR = 60.0  # seconds that it has to finish with deleted objects
@@ -64,6 +65,11 @@ def remove_namespace(kubectl: Kubectl) -> None:
         for left in _left(kubectl, kind):
             name = left["metadata"]["name"]
             kubectl.run("patch", kind, name, "--type=merge", "--patch", '{"metadata":{"finalizers":null}}')
+    with contextlib.suppress(KubectlError):  # without a drain: nobody wants these rows any more
+        kubectl.run("delete", "pods", "-l", NODES_SELECTOR, "--grace-period=1", "--wait=false")
+    # Where a pod is left, the namespace's own deletion sleeps for half of that pod's grace period: minutes for a node.
+    with contextlib.suppress(WaitedTooLong):
+        eventually("the nodes are gone", lambda: not kubectl.list("pods", NODES_SELECTOR), seconds=120)
     kubectl.delete("namespace", kubectl.namespace, seconds=300)
 
 

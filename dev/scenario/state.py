@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from dev.scenario.install import KINDS, OPERATOR_SELECTOR
+from dev.scenario.install import KINDS, NODES_SELECTOR, OPERATOR_SELECTOR
 from dev.scenario.kubectl import Kubectl, KubectlError
 
 _ALL = ",".join(KINDS)
-_NODES = "operator=instaclustr-cassandra-operator"
 
 
 def dump(kubectl: Kubectl, out: TextIO = sys.stderr) -> None:
@@ -20,9 +19,9 @@ def dump(kubectl: Kubectl, out: TextIO = sys.stderr) -> None:
         ("get", _ALL, "-o", "jsonpath={range .items[*]}{.kind} {.metadata.name}: {.status}{'\\n'}{end}"),
         ("get", "events", "--sort-by=.lastTimestamp"),
         ("logs", "-l", OPERATOR_SELECTOR, "--tail=60", "--prefix"),
-        ("logs", "-l", _NODES, "-c", "init", "--tail=30", "--prefix"),
-        ("logs", "-l", _NODES, "-c", "sidecar", "--tail=40", "--prefix"),
-        ("logs", "-l", _NODES, "-c", "cassandra", "--tail=25", "--prefix"),
+        ("logs", "-l", NODES_SELECTOR, "-c", "init", "--tail=30", "--prefix"),
+        ("logs", "-l", NODES_SELECTOR, "-c", "sidecar", "--tail=40", "--prefix"),
+        ("logs", "-l", NODES_SELECTOR, "-c", "cassandra", "--tail=25", "--prefix"),
     ):
         print(f"\n--- kubectl {' '.join(arguments)}", file=out)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -179,7 +180,7 @@ class Nodes:
                 self._start(run, node, working)
             elif node.reason and not self._retry_due(run, node):
                 continue
-            view = self._want(run, node, _operation_id(run, kind, node.attempts), kind, spec(node))
+            view = self._want(run, node, _operation_id(run, kind, node.attempts), kind, partial(spec, node))
             self._take(run, node, view, finished)
         failed = [n for n in nodes if n.phase == said.FAILED]
         if failed and not run.aborting:
@@ -245,7 +246,7 @@ class Nodes:
         last = self._tries.get(key, _Try())
         if last.not_before is not None and run.now < last.not_before:
             return None
-        view = self._want(run, node, _operation_id(run, kind, last.number), kind, spec)
+        view = self._want(run, node, _operation_id(run, kind, last.number), kind, lambda: spec)
         verdict = policy.judge(view, attempts=last.number, retries=run.spec.retries) if view else policy.Running()
         match verdict:
             case policy.Succeeded():
@@ -260,18 +261,20 @@ class Nodes:
                 run.status.reason, run.status.message = reason, f"{node.pod}: {message}"
                 run.event("NodeRetry", run.status.message, "Warning")
                 return None
-        moved = view.moved_at if view is not None else None
-        start = max(filter(None, (said.moment(since), moved)), default=None)
+        start = said.moment(max(since, view.moved_at if view is not None else ""))
         if policy.overdue(start, run.spec.node_progress_deadline_seconds, run.now):
             run.abort("AgentUnreachable", f"{node.pod}: {view.silence if view and view.silence else 'no answer'}")
         return None
 
-    def _want(self, run: Run, node: BackupNode, operation_id: str, kind: Kind, spec: msgspec.Struct) -> View | None:
+    def _want(
+        self, run: Run, node: BackupNode, operation_id: str, kind: Kind, spec: Callable[[], msgspec.Struct]
+    ) -> View | None:
         address = self._address(run, node)
         if address is None:
             return None
         node.uid = address.uid
-        return self._operations.want(run.key, self._wake, address, operation_id, kind=kind, spec=spec)
+        known = self._operations.known(run.key, address, operation_id)
+        return known or self._operations.want(run.key, self._wake, address, operation_id, kind=kind, spec=spec())
 
     def _address(self, run: Run, node: BackupNode) -> Address | None:
         return pods.address(self._pods.get(Key(run.key.namespace, node.pod)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from controller.clock import parse_rfc3339, rfc3339
+from controller.clock import parse_rfc3339
 from controller.conditions import Condition, set_condition
 from reconcilers.api.backup_status import BackupNode, BackupPhase, BackupStatus, BackupTotals
 
@@ -40,8 +40,7 @@ def observe(node: BackupNode, view: View) -> None:
         return
     node.operation_id = operation.id
     node.agent_session = operation.session
-    if view.moved_at is not None:
-        node.last_progress_time = max(node.last_progress_time, rfc3339(view.moved_at))
+    node.last_progress_time = max(node.last_progress_time, view.moved_at)
     progress = operation.progress
     if progress.bytes:  # a phase that moves no bytes says nothing of them
         node.files, node.bytes_total = progress.files, progress.bytes

@@ -114,8 +114,7 @@ class Nodes:
             node.attempts = operation.attempts
             if operation.progress.bytes:  # a phase that moves no bytes says nothing of them
                 node.bytes_total, node.bytes_done = operation.progress.bytes, operation.progress.bytes_done
-            if view is not None and view.moved_at is not None:
-                node.last_progress_time = max(node.last_progress_time, rfc3339(view.moved_at))
+            node.last_progress_time = max(node.last_progress_time, view.moved_at if view else "")
         verdict = policy.judge(view, attempts=node.attempts, retries=run.spec.retries) if view else policy.Running()
         match verdict:
             case policy.Succeeded():

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
@@ -82,6 +83,10 @@ class FakeAgent:
         self.silent = False
         self.answers: dict[str, Refusal] = {}  # by method: instead of doing it
         self.schema_version = "schema-1"
+        self.slow_clock = 0.0  # seconds that it is behind
+
+    def now(self) -> str:
+        return rfc3339(self.world.clock.now() - timedelta(seconds=self.slow_clock))
 
     def script(self, kind: Kind, **changes: Any) -> Script:
         found = self.scripts.setdefault(kind, Script(seconds=self.world.seconds))
@@ -170,7 +175,7 @@ class Running:
         return self.agent.scripts.get(self.operation.kind) or Script(seconds=self.agent.world.seconds)
 
     def begin(self, *, again: bool = False) -> None:
-        now = rfc3339(self._clock.now())
+        now = self.agent.now()
         operation, script = self.operation, self.script
         operation.session, operation.state = self.agent.session, State.RUNNING
         operation.attempts += 1
@@ -224,7 +229,7 @@ class Running:
                 return
             progress, script = self.operation.progress, self.script
             progress.bytes_done = int(progress.bytes * (1 - (left - step) / script.seconds))
-            self.operation.last_progress_at = rfc3339(self._clock.now())
+            self.operation.last_progress_at = self.agent.now()
             self._bump()
             self._tick(left - step)
 
@@ -288,7 +293,7 @@ class Running:
         if clears:
             self.agent.snapshots.discard(tag)
         operation.state, operation.error = state, failure
-        operation.finished_at = rfc3339(self._clock.now())
+        operation.finished_at = self.agent.now()
         self._bump()
 
     def _bump(self) -> None:

@@ -168,14 +168,8 @@ async def test_an_agents_wrong_clock_is_nobodys_end(world: World) -> None:
     await world.datacenter()
     world.agents.tick = 10
     world.agents.script(Kind.BACKUP, seconds=300)
+    world.agents[NODE].slow_clock = 3600
     await world.backup(nodeProgressDeadlineSeconds=60)
-    await world.run(lambda: world.phase() == "Uploading")
-
-    def late() -> None:
-        for running in world.agents[NODE].journal.values():
-            running.operation.last_progress_at = "2001-01-01T00:00:00Z"
-
-    world.watched.append(late)
     await world.run(lambda: world.phase() in ("Completed", "Failed"))
     assert world.phase() == "Completed"
 

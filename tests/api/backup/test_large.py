@@ -22,15 +22,15 @@ async def test_a_thousand_nodes(world: World) -> None:
     world.agents.tick = 10
     for number, agent in enumerate(world.agents):
         agent.script(Kind.SNAPSHOT, seconds=1 + number % 7)
-        agent.script(Kind.BACKUP, seconds=30 + number // 25, bytes=10 << 30, files=12_345)  # over 40 s
+        agent.script(Kind.BACKUP, seconds=20 + number // 20 * 0.4, bytes=10 << 30, files=12_345)  # over 20 s
     await world.backup()
     await world.run(lambda: world.phase() == "Uploading")
     started, before = world.clock.monotonic(), statuses(world)
     await world.run(lambda: world.phase() == "Finalizing")
     seconds, written = world.clock.monotonic() - started, statuses(world) - before
-    assert seconds >= 65
-    # a write each 5 s, and one for each tenth of the nodes that start or end
-    assert written <= seconds / 5 + 20 + 2
+    assert seconds >= 35
+    # a write each 5 s, and one for each tenth of the nodes that ends
+    assert written <= seconds / 5 + 10 + 2
     await world.run(lambda: world.phase() == "Completed")
     found = await world.client.get(BACKUPS, world.key("backup"))
     size = len(msgspec.json.encode(found["status"]))

@@ -10,7 +10,7 @@ import pytest
 from agent.protocol import Kind
 from controller.errors import Conflict
 from reconcilers.api.backup import BACKUPS
-from tests.api.backup.world import Crash
+from tests.api.backup.spy import Crash
 from tests.fakes.agents import DENIED, FakeAgents
 from tests.fakes.clock import settle
 
@@ -37,7 +37,7 @@ async def test_cancel(world: World, phase: str) -> None:
     await world.backup()
     await world.run(lambda: world.phase() == phase)
     await world.patch(BACKUPS, "backup", {"spec": {"cancel": True}})
-    await world.run(lambda: world.phase() not in ("", phase), within=60)
+    await world.run(lambda: world.phase() not in ("", phase), within=10)
     status = world.get().status
     assert status.phase == "Cancelled"
     assert (status.reason, status.message) == ("Cancelled", "cancelled by spec.cancel")
@@ -84,7 +84,7 @@ async def test_delete(world: World, phase: str) -> None:
     key = await world.backup()
     await world.run(lambda: world.phase() == phase)
     await world.delete(BACKUPS, "backup")
-    await world.run(lambda: world.phase() == "gone", within=60)
+    await world.run(lambda: world.phase() == "gone", within=10)
     assert await world.leases() == {}
     assert not any(a.snapshots for a in world.agents)
     await world.rest(60)

@@ -7,9 +7,7 @@ Its stores are read from the API server before each reconcile, which then sees w
 from __future__ import annotations
 
 import asyncio
-import copy
 import uuid
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +22,6 @@ from controller.recorder import Recorder
 from controller.resource import Key
 from controller.store import Store, StoreWriter
 from controller.watch import Init, InitApply, InitDone
-from reconcilers import labels
 from reconcilers.agents import Agents
 from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
@@ -39,6 +36,7 @@ from reconcilers.operations import Operations
 from reconcilers.restore.inspector import Inspectors
 from reconcilers.restore.nodes import Nodes as RestoreNodes
 from reconcilers.restore.reconciler import RestoreReconciler
+from tests.api.backup.spy import Crash, Spy
 from tests.api.crds.objects import body as least_body
 from tests.fakes.agents import FakeAgent, FakeAgents
 from tests.fakes.clock import FakeClock, settle
@@ -53,7 +51,6 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 MASTER = MasterKey(b"m" * 32)
-WRITES = frozenset({"create", "apply", "patch", "patch_status", "delete"})
 CONFLICT_PAUSE = 0.2
 _KINDS: dict[Resource, Any] = {
     BACKUPS: CassandraBackup,
@@ -63,51 +60,6 @@ _KINDS: dict[Resource, Any] = {
     builtin.STATEFULSETS: None,
     builtin.CONFIGMAPS: None,
 }
-
-
-class Crash(BaseException):
-    """The process is gone: nothing may catch it."""
-
-
-class Spy:
-    """The operator's client. Notes what it writes, and dies before or after the n-th write."""
-
-    def __init__(self, client: Client, dirty: set[Resource], invented: dict[Resource, list[Object]]) -> None:
-        self._client = client
-        self._dirty = dirty
-        self.writes: list[tuple[str, str, str]] = []
-        self.crash_before = self.crash_after = 0
-        self.invented = invented
-
-    def __getattr__(self, verb: str) -> Any:
-        real = getattr(self._client, verb)
-        if verb == "list" and self.invented:
-            return self._list
-        if verb not in WRITES:
-            return real
-
-        async def write(resource: Resource, *args: Any, **named: Any) -> Any:
-            number = len(self.writes) + 1
-            if number == self.crash_before:
-                self.crash_before = 0
-                raise Crash
-            self.writes.append((verb, resource.kind, _name(args[0])))
-            self._dirty.update({resource} & _KINDS.keys())
-            answer = await real(resource, *args, **named)
-            if number == self.crash_after:
-                raise Crash
-            return answer
-
-        return write
-
-    async def _list(self, resource: Resource, namespace: str, *, label_selector: str = "") -> list[Object]:
-        wanted = dict(term.split("=") for term in label_selector.split(","))
-        invented = [o for o in self.invented.get(resource, ()) if wanted.items() <= o["metadata"]["labels"].items()]
-        return [*await self._client.list(resource, namespace, label_selector=label_selector), *invented]
-
-
-def _name(target: Any) -> str:
-    return target.name if isinstance(target, Key) else target["metadata"]["name"]
 
 
 class World:
@@ -202,6 +154,8 @@ class World:
         changed = False
         while self.dirty:
             resource = self.dirty.pop()
+            if resource not in _KINDS:
+                continue
             writer, decode = StoreWriter(self.stores[resource]), _KINDS[resource]
             writer.apply(Init())
             for found in [*await self.client.list(resource, self.namespace), *self.invented.get(resource, ())]:
@@ -356,10 +310,10 @@ class World:
         """A datacenter with very many pods. The API server holds the first three: its speed is not at stake."""
         datacenter = await self.datacenter(name, replicas=3)
         await self.patch(DATACENTERS, name, {"spec": {"replicas": count}})
-        model = await self.client.get(builtin.PODS, self.key(f"cassandra-{name}-0"))
+        model = msgspec.json.encode(await self.client.get(builtin.PODS, self.key(f"cassandra-{name}-0")))
         more: list[Object] = []
         for number in range(3, count):
-            pod = copy.deepcopy(model)
+            pod = msgspec.json.decode(model)
             pod["metadata"] |= {"name": f"cassandra-{name}-{number}", "uid": str(uuid.uuid4())}
             pod["status"]["podIP"] = self._new_ip()
             self.agents.add(pod["metadata"]["name"], pod["status"]["podIP"])
@@ -442,11 +396,3 @@ class World:
         table = msgspec.json.decode(answer.body)
         names = [column["name"] for column in table["columnDefinitions"]]
         return dict(zip(names, table["rows"][0]["cells"], strict=True))
-
-    async def close(self) -> None:
-        with suppress(Exception):
-            await self.stop()
-
-
-def rack_label(pod: Any) -> str:
-    return pod.metadata.labels.get(labels.RACK, "")

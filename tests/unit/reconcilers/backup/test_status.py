@@ -96,7 +96,7 @@ def view(**progress: int) -> View:
     operation = Operation(
         id="op", kind=Kind.BACKUP, state=State.RUNNING, revision=1, session="s", progress=Progress(**progress)
     )
-    return View(operation=operation, moved_at=NOW)
+    return View(operation=operation, moved_at="2026-01-01T12:00:00Z")
 
 
 def test_observe_takes_over_what_the_agent_says() -> None:
