@@ -65,11 +65,11 @@ def remove_namespace(kubectl: Kubectl) -> None:
         for left in _left(kubectl, kind):
             name = left["metadata"]["name"]
             kubectl.run("patch", kind, name, "--type=merge", "--patch", '{"metadata":{"finalizers":null}}')
-    with contextlib.suppress(KubectlError):  # without a drain: nobody wants these rows any more
-        kubectl.run("delete", "pods", "-l", NODES_SELECTOR, "--grace-period=1", "--wait=false")
     # Where a pod is left, the namespace's own deletion sleeps for half of that pod's grace period: minutes for a node.
+    kubectl.run("delete", "deployments,statefulsets", "--all", "--wait=false")
+    kubectl.run("delete", "pods", "--all", "--grace-period=1", "--wait=false")  # nobody wants these rows any more
     with contextlib.suppress(WaitedTooLong):
-        eventually("the nodes are gone", lambda: not kubectl.list("pods", NODES_SELECTOR), seconds=120)
+        eventually("the pods are gone", lambda: not kubectl.list("pods"), seconds=120)
     kubectl.delete("namespace", kubectl.namespace, seconds=300)
 
 

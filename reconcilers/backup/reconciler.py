@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from controller import finalizer
 from controller.clock import rfc3339
-from controller.own_writes import OwnWrites
 from controller.reconcile import Done, RequeueAfter
 from controller.resource import Key
 from reconcilers import labels
@@ -36,8 +33,8 @@ if TYPE_CHECKING:
     from reconcilers.api.restore import CassandraRestore
     from reconcilers.backup.nodes import Nodes
     from reconcilers.backup.select import Selector
+from reconcilers.status_writer import SLOT, StatusWriter
 
-_SLOT = 5.0  # seconds between two writes that nothing urgent asks for
 _LOOK_AGAIN = 5.0  # counters and deadlines are looked at this often; nothing is written unless something changed
 
 
@@ -61,14 +58,14 @@ class BackupReconciler:
         self._restores = restores
         self._selector = selector
         self._nodes = nodes
-        self._recorder = recorder
         self._clock = clock
         self._session = session
-        self._current = OwnWrites(backups)
-        self._written: dict[Key, float] = {}
+        self._status = StatusWriter(
+            BACKUPS, CassandraBackup, client=client, store=backups, recorder=recorder, clock=clock
+        )
 
     async def reconcile(self, key: Key) -> Outcome:
-        backup = self._current.get(key)
+        backup = self._status.current(key)
         if backup is None:
             self._forget(key)
             return Done()
@@ -151,7 +148,7 @@ class BackupReconciler:
             if blocking:
                 run.status.queue_position = 1 + self._ahead(run)
                 run.hold("Queued", f"{blocking} is at work on {name}")
-                return RequeueAfter(_SLOT, "queued")
+                return RequeueAfter(SLOT, "queued")
         run.status.phase = BackupPhase.SNAPSHOTTING
         run.status.start_time = rfc3339(run.now)
         run.status.queue_position = 0
@@ -211,26 +208,19 @@ class BackupReconciler:
             return outcome
         said.summarize(run.status)
         old, new = run.backup.status, run.status
-        if new == old:
-            return outcome
-        if not said.urgent(old, new):
-            wait = self._written.get(run.key, -_SLOT) + _SLOT - self._clock.monotonic()
-            if wait > 0:
-                return RequeueAfter(wait, "the next slot for progress")
-        new.operator_session = self._session
-        meta = run.backup.metadata
-        body = await self._client.patch_status(
-            BACKUPS, run.key, msgspec.to_builtins(new), uid=meta.uid, resource_version=meta.resource_version
+        return await self._status.save(
+            run.backup,
+            old,
+            new,
+            outcome,
+            urgent=said.urgent(old, new),
+            events=run.events,
+            stamp={"operator_session": self._session},
         )
-        self._current.wrote(run.backup, msgspec.convert(body, CassandraBackup))
-        self._written[run.key] = self._clock.monotonic()
-        for type_, reason, message in run.events:
-            self._recorder.event(BACKUPS, run.backup, type_, reason, message)
-        return outcome
 
     def _forget(self, key: Key) -> None:
         self._nodes.forget(key)
-        self._written.pop(key, None)
+        self._status.forget(key)
 
     def _alive(self, uid: str) -> bool:
         return any(b.metadata.uid == uid and b.status.phase not in FINAL_PHASES for b in self._backups.all())

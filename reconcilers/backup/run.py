@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,6 +12,7 @@ from controller.conditions import get_condition
 from controller.objects import key_of
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase, BackupStatus
 from reconcilers.backup import status as said
+from reconcilers.status_writer import Event, Severity  # noqa: TC001  dataclasses resolve it
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from controller.resource import Key
     from reconcilers.api.backup import BackupSpec, CassandraBackup
 
-Severity = Literal["Normal", "Warning"]
 
 _ENDED_EVENT: dict[str, tuple[Severity, str]] = {
     BackupPhase.COMPLETED: ("Normal", "BackupCompleted"),
@@ -35,7 +35,7 @@ class Run:
     backup: CassandraBackup
     now: dt.datetime
     status: BackupStatus = field(init=False)
-    events: list[tuple[Severity, str, str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     outdated: bool = False  # the object itself was changed meanwhile: the next reconcile sees it as it is now
 
     def __post_init__(self) -> None:

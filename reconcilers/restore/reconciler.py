@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from controller.clock import rfc3339
 from controller.desired import ensure
 from controller.errors import ApiError
-from controller.own_writes import OwnWrites
 from controller.reconcile import Done, RequeueAfter
 from controller.resource import Key
 from reconcilers import labels
@@ -35,6 +32,7 @@ from reconcilers.datacenter.layout import first_pods, racks_of
 from reconcilers.restore import inspector, plan, source
 from reconcilers.restore.mapping import TopologyMismatch, assign
 from reconcilers.restore.run import WAITING, Run, urgent
+from reconcilers.status_writer import StatusWriter
 
 if TYPE_CHECKING:
     from agent.protocol import ClusterRecord
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
     from reconcilers.restore.inspector import Inspectors
     from reconcilers.restore.nodes import Nodes
 
-_SLOT = 5.0  # seconds between two writes of nothing but counters
 _LOOK_AGAIN = 5.0  # counters and deadlines are looked at this often; nothing is written unless something changed
 _INSPECTION = 2.0  # seconds between two looks at an inspector that starts
 _INSPECTION_DEADLINE = 300  # seconds
@@ -77,7 +74,9 @@ class RestoreReconciler:
     ) -> None:
         self._client = client
         self._restores = restores
-        self._current = OwnWrites(restores)
+        self._status = StatusWriter(
+            RESTORES, CassandraRestore, client=client, store=restores, recorder=recorder, clock=clock
+        )
         self._backups = backups
         self._datacenters = datacenters
         self._statefulsets = statefulsets
@@ -85,12 +84,10 @@ class RestoreReconciler:
         self._inspectors = inspectors
         self._agents = agents
         self._nodes = nodes
-        self._recorder = recorder
         self._clock = clock
-        self._written: dict[Key, float] = {}
 
     async def reconcile(self, key: Key) -> Outcome:
-        restore = self._current.get(key)
+        restore = self._status.current(key)
         if restore is None or restore.metadata.deletion_timestamp:
             self._forget(key)
             return Done()
@@ -269,22 +266,8 @@ class RestoreReconciler:
     async def _save(self, run: Run, outcome: Outcome) -> Outcome:
         run.summarize()
         old, new = run.restore.status, run.status
-        if new == old:
-            return outcome
-        if not urgent(old, new):
-            wait = self._written.get(run.key, -_SLOT) + _SLOT - self._clock.monotonic()
-            if wait > 0:
-                return RequeueAfter(wait, "the next slot for progress")
-        meta = run.restore.metadata
-        body = await self._client.patch_status(
-            RESTORES, run.key, msgspec.to_builtins(new), uid=meta.uid, resource_version=meta.resource_version
-        )
-        self._written[run.key] = self._clock.monotonic()
-        self._current.wrote(run.restore, msgspec.convert(body, CassandraRestore))
-        for type_, reason, message in run.events:
-            self._recorder.event(RESTORES, run.restore, type_, reason, message)
-        return outcome
+        return await self._status.save(run.restore, old, new, outcome, urgent=urgent(old, new), events=run.events)
 
     def _forget(self, key: Key) -> None:
         self._nodes.forget(key)
-        self._written.pop(key, None)
+        self._status.forget(key)

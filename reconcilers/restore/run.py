@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt  # noqa: TC003  dataclasses resolve it
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import structs
@@ -14,6 +14,7 @@ from controller.conditions import Condition, set_condition
 from controller.objects import key_of
 from reconcilers.api.restore import FINAL_PHASES, RestorePhase, RestoreStatus, RestoreTotals
 from reconcilers.backup.status import percent
+from reconcilers.status_writer import Event, Severity  # noqa: TC001  dataclasses resolve it
 
 if TYPE_CHECKING:
     from controller.conditions import Truth
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 WAITING, DOWNLOADING, RESTORED, FAILED = "Waiting", "Downloading", "Restored", "Failed"  # of a node
 
 
-Severity = Literal["Normal", "Warning"]
-
-
 @dataclass(slots=True)
 class Run:
     """``status`` is a copy to change; ``events`` are told once it is written."""
@@ -33,7 +31,7 @@ class Run:
     restore: CassandraRestore
     now: dt.datetime
     status: RestoreStatus = field(init=False)
-    events: list[tuple[Severity, str, str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.status = msgspec.convert(msgspec.to_builtins(self.restore.status), RestoreStatus)

@@ -8,8 +8,9 @@ import msgspec
 
 from controller.conditions import Condition, set_condition
 from controller.reconcile import Done
-from reconcilers.api.schedule import SCHEDULES
+from reconcilers.api.schedule import SCHEDULES, CassandraBackupSchedule
 from reconcilers.api.unsupported import unsupported
+from reconcilers.status_writer import Event, StatusWriter
 
 if TYPE_CHECKING:
     from controller.client import Client
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from controller.recorder import Recorder
     from controller.resource import Key
     from controller.store import Store
-    from reconcilers.api.schedule import CassandraBackupSchedule
 
 
 class ScheduleReconciler:
@@ -27,24 +27,23 @@ class ScheduleReconciler:
     def __init__(
         self, *, client: Client, schedules: Store[CassandraBackupSchedule], recorder: Recorder, clock: Clock
     ) -> None:
-        self._client = client
-        self._schedules = schedules
-        self._recorder = recorder
         self._clock = clock
+        self._status = StatusWriter(
+            SCHEDULES, CassandraBackupSchedule, client=client, store=schedules, recorder=recorder, clock=clock
+        )
 
     async def reconcile(self, key: Key) -> Outcome:
-        schedule = self._schedules.get(key)
+        schedule = self._status.current(key)
         if schedule is None or schedule.metadata.deletion_timestamp:
             return Done()
-        meta, message = schedule.metadata, "; ".join(unsupported(schedule))
-        new = msgspec.structs.replace(schedule.status, observed_generation=meta.generation)
+        generation, message = schedule.metadata.generation, "; ".join(unsupported(schedule))
         refused = Condition(
-            type="Ready", status="False", reason="NotSupported", message=message, observed_generation=meta.generation
+            type="Ready", status="False", reason="NotSupported", message=message, observed_generation=generation
         )
-        new.conditions = set_condition(new.conditions, refused, self._clock.now())
-        if new != schedule.status:
-            await self._client.patch_status(
-                SCHEDULES, key, msgspec.to_builtins(new), uid=meta.uid, resource_version=meta.resource_version
-            )
-            self._recorder.event(SCHEDULES, schedule, "Warning", "NotSupported", message)
-        return Done()
+        new = msgspec.structs.replace(
+            schedule.status,
+            observed_generation=generation,
+            conditions=set_condition(schedule.status.conditions, refused, self._clock.now()),
+        )
+        event: Event = ("Warning", "NotSupported", message)
+        return await self._status.save(schedule, schedule.status, new, Done(), urgent=True, events=[event])
