@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from reconcilers.backup.run import Run
     from reconcilers.operations import Operations, View
 
+_STORE_ANSWERED = frozenset({"SnapshotTagExists"})  # what is wrong is not the store
 _SILENT = 30.0  # seconds without an answer after which a node no longer holds up an ending backup
 
 
@@ -80,7 +81,8 @@ class Nodes:
             )  # fmt: skip
             probed = self._shared(run, datacenter, Kind.PROBE, spec, since=run.status.start_time)
             if run.aborting:
-                run.say("StorageReachable", "False", run.status.reason, run.status.message)
+                reached = "True" if run.status.reason in _STORE_ANSWERED else "False"
+                run.say("StorageReachable", reached, run.status.reason, run.status.message)
                 return False
             done = done and probed is not None
         if done:

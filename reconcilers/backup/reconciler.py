@@ -23,8 +23,6 @@ from reconcilers.backup.policy import overdue
 from reconcilers.backup.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from controller.client import Client
     from controller.clock import Clock
     from controller.reconcile import Outcome
@@ -78,18 +76,16 @@ class BackupReconciler:
         return await self._save(run, outcome)
 
     async def _advance(self, run: Run) -> Outcome:
-        steps: tuple[Callable[[Run], object], ...] = (
+        steps = (
             self._accept, self._stop, self._select, self._enqueue,
             self._probe, self._snapshot, self._upload, self._commit,
         )  # fmt: skip
         for step in steps:
-            answer = step(run)
-            outcome = await answer if hasattr(answer, "__await__") else answer
-            if isinstance(outcome, (Done, RequeueAfter)):
+            if (outcome := await step(run)) is not None:
                 return outcome
         return Done()
 
-    def _accept(self, run: Run) -> Outcome | None:
+    async def _accept(self, run: Run) -> Outcome | None:
         refusals = unsupported(run.spec)
         if refusals and not run.status.nodes:
             message = "; ".join(refusals)
@@ -98,7 +94,7 @@ class BackupReconciler:
             return Done()
         return None
 
-    def _stop(self, run: Run) -> Outcome | None:
+    async def _stop(self, run: Run) -> Outcome | None:
         """Cancelled, too late, or already on the way out."""
         status, spec = run.status, run.spec
         started = bool(status.start_time)
@@ -156,30 +152,30 @@ class BackupReconciler:
         run.say("Running", "True", "Started", "the backup has left the queue")
         return None
 
-    def _probe(self, run: Run) -> Outcome | None:
-        return self._going(run, finished=self._nodes.probed(run))
+    async def _probe(self, run: Run) -> Outcome | None:
+        return await self._going(run, finished=self._nodes.probed(run))
 
-    def _snapshot(self, run: Run) -> Outcome | None:
+    async def _snapshot(self, run: Run) -> Outcome | None:
         if run.status.phase != BackupPhase.SNAPSHOTTING:
             return None
-        if (outcome := self._going(run, finished=self._nodes.snapshotted(run))) is not None:
+        if (outcome := await self._going(run, finished=self._nodes.snapshotted(run))) is not None:
             return outcome
         run.status.phase = BackupPhase.UPLOADING
         run.status.snapshot_time = rfc3339(run.now)
         run.event("SnapshotTaken", f"snapshots stand on all {len(run.status.nodes)} nodes")
         return None
 
-    def _upload(self, run: Run) -> Outcome | None:
+    async def _upload(self, run: Run) -> Outcome | None:
         if run.status.phase != BackupPhase.UPLOADING:
             return None
-        if (outcome := self._going(run, finished=self._nodes.uploaded(run))) is not None:
+        if (outcome := await self._going(run, finished=self._nodes.uploaded(run))) is not None:
             return outcome
         run.status.phase = BackupPhase.FINALIZING
         return None
 
-    def _commit(self, run: Run) -> Outcome | None:
+    async def _commit(self, run: Run) -> Outcome | None:
         """Completed means: every node's manifest is in the bucket, and the cluster record that names them."""
-        if (outcome := self._going(run, finished=self._nodes.committed(run))) is not None:
+        if (outcome := await self._going(run, finished=self._nodes.committed(run))) is not None:
             return outcome
         said.summarize(run.status)
         nodes, size = len(run.status.nodes), run.status.size
@@ -188,10 +184,10 @@ class BackupReconciler:
         run.end(BackupPhase.COMPLETED, "Completed", f"{nodes} nodes, {size}, in {run.status.location}")
         return Done()
 
-    def _going(self, run: Run, *, finished: bool) -> Outcome | None:
+    async def _going(self, run: Run, *, finished: bool) -> Outcome | None:
         """After a step of the nodes: the next one, or an end, or a wait."""
         if run.aborting:
-            return self._stop(run)
+            return await self._stop(run)
         return None if finished else RequeueAfter(_LOOK_AGAIN, run.status.phase)
 
     async def _settle(self, run: Run) -> Outcome:
