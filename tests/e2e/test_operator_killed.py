@@ -18,7 +18,8 @@ _SLOW = "64Ki"  # bytes a second and node: the upload of a few megabytes then ta
 
 def test_a_backup_survives_sigkill_during_upload(world: World) -> None:
     kubectl, name = world.kubectl, "operator-killed"
-    kubectl.apply(documents.other_backup(name, {"cassandra-datacenter": RESTORED}, bandwidth=_SLOW))
+    labels = {"cassandra-datacenter": RESTORED}
+    kubectl.apply(documents.other_backup(name, labels, bandwidth=_SLOW, type="Full"))  # whatever the bucket has already
 
     def uploading() -> Object | None:
         status = kubectl.get(CBACK, name).get("status", {})
