@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from controller.clock import Clock
+    from controller.conditions import Truth
     from controller.objects import RawObject
     from controller.store import Store
     from reconcilers.agents import Address
@@ -81,7 +82,7 @@ class Nodes:
             )  # fmt: skip
             probed = self._shared(run, datacenter, Kind.PROBE, spec, since=run.status.start_time)
             if run.aborting:
-                reached = "True" if run.status.reason in _STORE_ANSWERED else "False"
+                reached: Truth = "True" if run.status.reason in _STORE_ANSWERED else "False"
                 run.say("StorageReachable", reached, run.status.reason, run.status.message)
                 return False
             done = done and probed is not None
