@@ -111,7 +111,10 @@ class Transport:
                 **self.options,
             ) as response:
                 code = str(response.status)
-                yield response
+                try:
+                    yield response
+                finally:
+                    _hang_up(response)
         finally:
             metrics.API_REQUESTS.labels(verb, code).inc()
             if verb != "watch":
@@ -150,6 +153,15 @@ def error(response: aiohttp.ClientResponse, body: bytes, operation: str) -> ApiE
     with suppress(KeyError, ValueError):  # a date is not what the API server sends
         retry_after = max(0.0, float(response.headers["Retry-After"]))
     return from_status(parse_status(body), http_status=response.status, operation=operation, retry_after=retry_after)
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """A connection that is left in the middle of an answer (a watch, mostly) is of no more use: end it at once, since
+    a TLS goodbye would outlive the event loop of a process that is ending.
+    """
+    connection = response.connection
+    if connection is not None and connection.transport is not None and not response.content.at_eof():
+        connection.transport.abort()
 
 
 def _keep_alive(response: aiohttp.ClientResponse) -> None:
