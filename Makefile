@@ -11,8 +11,11 @@ CACHE := $(or $(CASSANDRA_OPERATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 
 # Pass a test's name or options: make test ARGS='-k queue -x'
 ARGS ?=
-# make e2e SMOKE=1: the demo's scenario alone
+# make demo STORAGE=gcs, make e2e STORAGE=gcs: where the backups go: s3, gcs, azure or file
+STORAGE ?= s3
+# make e2e SMOKE=1: the demo's scenario alone, and with s3 also one node in each of the other stores
 SMOKE ?=
+smoke = "smoke$(if $(filter s3,$(STORAGE)), or stores)"
 # make run NAMESPACE=...: which namespace the operator watches; default: the kubeconfig's
 NAMESPACE ?=
 
@@ -38,8 +41,8 @@ lint: venv ## ruff, mypy, the direction of imports, CRDs as the code has them
 	$(PY) -m reconcilers.api.crds --check
 
 .PHONY: test
-test: venv ## unit, contract and API rings: real API server and object store, no cluster
-	dev/tool etcd kube-apiserver minio >/dev/null
+test: venv ## unit, contract and API rings: real API server and object stores, no cluster
+	dev/tool etcd kube-apiserver minio fake-gcs-server azurite >/dev/null
 	$(PY) -m pytest tests/unit tests/contract tests/api $(ARGS)
 
 .PHONY: test-unit
@@ -47,12 +50,16 @@ test-unit: venv ## the unit ring alone: no process, no network
 	$(PY) -m pytest tests/unit $(ARGS)
 
 .PHONY: e2e
-e2e: venv ## every scenario on a real cluster; SMOKE=1 for the demo's alone
-	$(PY) -m pytest tests/e2e $(if $(SMOKE),-m smoke) -s $(ARGS)
+e2e: venv ## every scenario on a real cluster; SMOKE=1 for what CI runs; STORAGE=s3|gcs|azure|file
+	STORAGE=$(STORAGE) $(PY) -m pytest tests/e2e $(if $(SMOKE),-m $(smoke)) -s $(ARGS)
 
 .PHONY: demo
-demo: venv ## the main job on a local cluster: back up, lose, restore, compare
-	dev/demo
+demo: venv ## the main job on a local cluster: back up, lose, restore, compare; STORAGE=s3|gcs|azure|file
+	dev/demo --storage $(STORAGE)
+
+.PHONY: bench-transfer
+bench-transfer: venv ## the agent, s5cmd and Medusa side by side: benchmarks/TRANSFER.md (hours, a quiet machine)
+	$(PY) -m benchmarks.transfer $(ARGS)
 
 .PHONY: run
 run: venv ## the operator on this machine, against KUBECONFIG or the local cluster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -43,6 +44,7 @@ def main() -> int:
     )
     commands.add_parser("inspect", help="the API of a bucket's catalog alone, without a Cassandra")
     arguments = parser.parse_args()
+    gc.freeze()  # what was imported stays, and need not be looked through again and again
     logs.setup(os.environ.get("AGENT_LOG_LEVEL", "INFO").upper())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

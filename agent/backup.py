@@ -17,27 +17,30 @@ import msgspec
 import structlog
 
 from agent import catalog, clock, integrity, records, upload
-from agent.catalog import FORMAT, Manifest, NodePath, Pending
+from agent.catalog import FORMAT, MANIFEST_FORMAT, Manifest, NodePath, Pending
 from agent.errors import AgentError, Reason
 from agent.flow import Flow, each
-from agent.plan import Item, Plan
+from agent.plan import Plan
 from agent.protocol import BackupSpec, NodeDigest, State
 from agent.settings import VERSION
-from agent.sstables import DIGEST
 from backends.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from agent.cache import Cache
     from agent.job import Job
+    from agent.plan import Item
     from agent.snapshots import Snapshots, Taken
     from agent.sstables import FoundSSTable, FoundTable, Snapshot
     from agent.stores import Opener
     from backends.base import ObjectStore
 
-_READERS = 2  # SSTables that are checksummed at once
+_READERS = 2  # threads that checksum
+_BATCH = 64  # SSTables that one of them takes at once
 _ROUNDS = 3  # of LIST and re-upload before the commit
 _TIDY_TIMEOUT = 30.0
+_NOT_AS_PLANNED = frozenset({Reason.SNAPSHOT_GONE, Reason.CORRUPT})  # then what is remembered may be what is wrong
 
 log = structlog.get_logger(__name__)
 
@@ -78,8 +81,9 @@ class BackupHandler:
         catalog.check_epoch(spec.epoch)
         for name in (spec.cluster, spec.datacenter, spec.node):
             catalog.escape(name)
-        if not 1 <= spec.concurrent_transfers <= 64 or spec.bandwidth < 0:
-            raise AgentError(Reason.INVALID_SPEC, "concurrentTransfers must be 1 to 64, bandwidth 0 or more")
+        if not 0 <= spec.concurrent_transfers <= 64 or spec.bandwidth < 0 or spec.finish_within < 0:
+            message = "concurrentTransfers must be 0 to 64, bandwidth and finishWithin 0 or more"
+            raise AgentError(Reason.INVALID_SPEC, message)
 
     async def run(self, job: Job, spec: BackupSpec) -> dict[str, Any]:
         await job.enter("Preparing")
@@ -108,71 +112,105 @@ class BackupHandler:
             log.info("the pending record stays", operation=job.id, error=str(error))
 
     async def _back_up(self, run: _Run) -> tuple[Manifest, str]:
+        try:
+            return await self._send(run)
+        except AgentError as error:
+            if error.reason in _NOT_AS_PLANNED:
+                await asyncio.to_thread(self._snapshots.checksums.forget)
+            raise
+
+    async def _send(self, run: _Run) -> tuple[Manifest, str]:
         spec, started = run.spec, clock.now()
         pending = Pending(format=FORMAT, backup_id=spec.backup_id, started=started, heartbeat=started)
         await records.write_pending(run.store, run.path, spec.tag, pending)
         snapshot = await self._snapshots.scan(spec.tag)
-        found = await self._plan(run, snapshot)
+        found = await _plan(run, snapshot, self._snapshots.checksums)
         await upload.abort_stale(run.store, run.path.root, spec.epoch)
         await _list(run, found.see)
-        send, reuse = found.settle()
-        pending.reuse = [item.key for item in reuse]
+        send, reuse = await asyncio.to_thread(found.settle)
+        pending.reuse = await asyncio.to_thread(lambda: [item.key for item in reuse])
         await records.write_pending(run.store, run.path, spec.tag, pending)
-        await run.job.enter("Uploading", files=len(found.items), size=sum(item.size for item in found.items.values()))
-        run.job.reused(len(reuse), sum(item.size for item in reuse))
-        sender = self._sender(run)
+        sender = await _begin(run, send, reuse)
         await sender.send(send)
-        await self._heal(run, found, sender)
+        await _heal(run, found, sender)
         await run.job.enter("Committing")
-        tables, objects = found.contents(snapshot)
+        settings = await asyncio.to_thread(self._settings)
+        tables, objects = await asyncio.to_thread(found.contents, snapshot)
         facts = run.taken.facts
         manifest = Manifest(
-            format=FORMAT, agent_version=VERSION, backup_id=spec.backup_id, tag=spec.tag, cluster=spec.cluster,
+            format=MANIFEST_FORMAT, agent_version=VERSION, backup_id=spec.backup_id, tag=spec.tag, cluster=spec.cluster,
             datacenter=spec.datacenter, rack=spec.rack, node=spec.node, host_id=run.host_id, ip=self._pod_ip,
             tokens=facts.tokens, partitioner=facts.partitioner, cassandra_version=facts.release_version,
-            schema_version=facts.schema_version, snapshot_at=run.taken.at, settings=dict(self._settings()),
+            schema_version=facts.schema_version, snapshot_at=run.taken.at, settings=dict(settings),
             started=started, finished=clock.now(), tables=tables, objects=objects,
-            totals=found.totals(snapshot),
+            totals=await asyncio.to_thread(found.totals, snapshot),
         )  # fmt: skip
         written = await records.write_manifest(run.store, run.path, manifest)
         await _forget(run.store, run.path, spec)
         return written
 
-    async def _plan(self, run: _Run, snapshot: Snapshot) -> Plan:
-        """Checksums of all but Data.db, which Cassandra has in its Digest: this reads a few percent of the data."""
-        if not any(table.sstables for table in snapshot.tables):
-            message = "the snapshot has no SSTable at all: this is no running node's data"
-            raise AgentError(Reason.NOTHING_TO_BACK_UP, message)
-        found = Plan(run.host_id, run.spec.epoch, full=run.spec.full)
-        work = [(table, sstable) for table in snapshot.tables for sstable in table.sstables.values()]
-        sizes = [file.size for file in snapshot.files() if file.size]
-        await run.job.enter("Planning", files=len(sizes))
 
-        async def read(pair: tuple[FoundTable, FoundSSTable]) -> None:
-            table, sstable = pair
-            found.add(table, sstable, await asyncio.to_thread(integrity.identities, sstable, DIGEST))
-            for file in sstable.files.values():
-                if file.size:
-                    run.job.file_done()
+async def _plan(run: _Run, snapshot: Snapshot, checksums: Cache) -> Plan:
+    """Checksums of all but Data.db, which Cassandra has in its Digest: of the rest only what is new is read."""
+    if not any(table.sstables for table in snapshot.tables):
+        message = "the snapshot has no SSTable at all: this is no running node's data"
+        raise AgentError(Reason.NOTHING_TO_BACK_UP, message)
+    found = Plan(run.host_id, run.spec.epoch, full=run.spec.full)
+    work, files = await asyncio.to_thread(_survey, snapshot)
+    await run.job.enter("Planning", files=files)
+    known = await asyncio.to_thread(checksums.load)
 
-        await each(work, _READERS, read)
-        return found
+    def read(batch: list[tuple[FoundTable, FoundSSTable]]) -> int:
+        files = 0
+        for table, sstable in batch:
+            crcs = integrity.identities(sstable, known)
+            found.add(table, sstable, crcs)
+            files += len(crcs)
+        return files
 
-    async def _heal(self, run: _Run, found: Plan, sender: upload.Uploader) -> None:
-        """Nothing is committed that the store does not list. What is missing is sent again: the snapshot stands."""
-        for _ in range(_ROUNDS):
-            missing = {item.key: item for item in found.items.values()}
-            await _list(run, partial(_seen, missing))
-            if not missing:
-                return
-            log.warning("objects are missing and are sent again", operation=run.job.id, count=len(missing))
-            await sender.send(found.resend(missing.values()))
-        message = f"{run.store.name} does not list {len(missing)} objects that it accepted: is something deleting them?"
-        raise AgentError(Reason.OBJECT_MISSING, message, retryable=True)
+    async def step(begin: int) -> None:
+        run.job.file_done(await asyncio.to_thread(read, work[begin : begin + _BATCH]))
 
-    def _sender(self, run: _Run) -> upload.Uploader:
-        flow = Flow(run.spec.concurrent_transfers, run.spec.bandwidth)
-        return upload.Uploader(run.store, run.path.root, flow, count=run.job.count, done=run.job.file_done)
+    await each(range(0, len(work), _BATCH), _READERS, step)
+    await asyncio.to_thread(checksums.keep, known)
+    return found
+
+
+async def _begin(run: _Run, send: list[Item], reuse: list[Item]) -> upload.Uploader:
+    """Tells what there is to do, and how fast."""
+
+    def measure(items: list[Item]) -> tuple[int, int]:
+        return sum(len(item.members) for item in items), sum(item.size for item in items)
+
+    (files, size), (files_there, size_there) = await asyncio.to_thread(lambda: (measure(send), measure(reuse)))
+    await run.job.enter("Uploading", files=files + files_there, size=size + size_there)
+    run.job.reused(files_there, size_there)
+    spec = run.spec
+    flow = Flow.of(spec.concurrent_transfers, spec.bandwidth, finish_within=spec.finish_within, total=size)
+
+    def done(item: Item) -> None:
+        run.job.file_done(len(item.members))
+
+    return upload.Uploader(run.store, run.path.root, flow, count=run.job.count, done=done)
+
+
+async def _heal(run: _Run, found: Plan, sender: upload.Uploader) -> None:
+    """Nothing is committed that the store does not list. What is missing is sent again: the snapshot stands."""
+    for _ in range(_ROUNDS):
+        missing = await asyncio.to_thread(lambda: {item.key: item for item in found.items.values()})
+        await _list(run, partial(_seen, missing))
+        if not missing:
+            return
+        log.warning("objects are missing and are sent again", operation=run.job.id, count=len(missing))
+        await sender.send(await asyncio.to_thread(found.resend, missing.values()))
+    message = f"{run.store.name} does not list {len(missing)} objects that it accepted: is something deleting them?"
+    raise AgentError(Reason.OBJECT_MISSING, message, retryable=True)
+
+
+def _survey(snapshot: Snapshot) -> tuple[list[tuple[FoundTable, FoundSSTable]], int]:
+    """All SSTables, and the count of components with bytes."""
+    work = [(table, sstable) for table in snapshot.tables for sstable in table.sstables.values()]
+    return work, sum(1 for file in snapshot.files() if file.size)
 
 
 async def _forget(store: ObjectStore, path: NodePath, spec: BackupSpec) -> None:

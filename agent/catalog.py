@@ -1,6 +1,7 @@
 """The one module that knows the layout of the bucket: the names of objects, and what manifests say.
 
     <cluster>/<dc>/<node>/<host id>/data/<ks>/<table>-<id>[/.<index>]/<sstable>/<component>~<size>-<crc>-<epoch>
+                                                                              /b~<size>-<hash>-<epoch>
                          /manifests/<tag>.json.zst     the node's commit point: written last, never overwritten
                          /pending/<tag>.json.zst       what a running backup means to reuse
               /<dc>/_owner.json                        who wrote here first
@@ -9,6 +10,12 @@
 
 A key carries size, checksum and epoch, so no object is ever overwritten: equal up to the epoch means equal bytes, and
 another upload of them gets another key. ``crc`` is Cassandra's own Digest (CRC32) for ``Data.db``, CRC32C for the rest.
+
+``b~…`` is a bundle: the components of one SSTable that have at most ``BUNDLED`` bytes each, one after the other in the
+order of their names, with nothing before, between or after them. The manifest says where each begins. ``hash`` is the
+first 32 hex digits of the SHA-256 of ``<name> <size> <crc>`` and a newline for each member (crc as 8 hex digits). A
+component of no bytes is in the manifest alone.
+
 Everything read from a bucket is hostile until :func:`decode_manifest` has seen it: its names become paths on a disk.
 """
 
@@ -16,9 +23,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import zstandard
@@ -26,15 +34,21 @@ import zstandard
 from agent.errors import AgentError, Reason
 from agent.protocol import ClusterRecord, Wire
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FORMAT = 1  # of records and pending lists
+MANIFEST_FORMAT = 2  # 1 had an object a component; 2 has bundles, and those as well
 MAX_MANIFEST = 512 << 20  # bytes, decompressed; 100,000 components take about 15 MB
 MAX_OBJECT = 64 << 20  # bytes, compressed, of anything that is read whole
 DATA = "Data.db"
+BUNDLED = 1 << 20  # bytes; a larger component is an object of its own
+BUNDLE = 16 << 20  # bytes; what does not fit goes into another bundle: they are sent from memory
 
 _ODD = re.compile(rb"[^A-Za-z0-9._+-]")
 _TAG = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _EPOCH = re.compile(r"[A-Za-z0-9]{1,32}\Z")
-_IDENTITY = re.compile(r"(?P<path>.+)~(?P<size>[0-9]{1,19})-(?P<crc>[0-9a-f]{8})\Z")
+_IDENTITY = re.compile(r"[^~]+/(?:b~(?P<bundle>[0-9]{1,19})-[0-9a-f]{32}|[^/~]+~(?P<plain>[0-9]{1,19})-[0-9a-f]{8})\Z")
 _KEYSPACE = re.compile(r"[A-Za-z0-9_]{1,222}\Z")
 _TABLE_ID = re.compile(r"[0-9a-f]{32}\Z")
 _INDEX = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,221}\Z")
@@ -117,14 +131,27 @@ def data_prefix(host_id: str) -> str:
     return f"{escape(host_id)}/data/"
 
 
-def identity(  # noqa: PLR0917  a name's parts, in its order
-    host_id: str, table: TablePath, sstable: str, component: str, size: int, crc: int
-) -> str:
-    """An object's key without the epoch, relative to the node's root: equal identities are equal bytes."""
+def table_prefix(host_id: str, table: TablePath) -> str:
+    """Of everything of a table, relative to the node's root."""
     parts = [escape(table.keyspace), escape(f"{table.name}-{table.id}")]
     if table.index:
         parts.append(escape(table.index))
-    return f"{data_prefix(host_id)}{'/'.join(parts)}/{escape(sstable)}/{escape(component)}~{size}-{crc:08x}"
+    return f"{data_prefix(host_id)}{'/'.join(parts)}/"
+
+
+def identity(prefix: str, sstable: str, component: str, size: int, crc: int) -> str:
+    """A key without the epoch: equal identities are equal bytes. ``prefix`` is the table's."""
+    return f"{prefix}{escape(sstable)}/{escape(component)}~{size}-{crc:08x}"
+
+
+def bundle_identity(prefix: str, sstable: str, members: Iterable[tuple[str, int, int]]) -> str:
+    """As :func:`identity`, of a bundle. ``members`` are (component, size, crc) in order of name."""
+    size, lines = 0, []
+    for name, length, crc in members:
+        size += length
+        lines.append(f"{name} {length} {crc:08x}\n")
+    hashed = hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
+    return f"{prefix}{escape(sstable)}/b~{size}-{hashed}"
 
 
 def split_key(key: str) -> tuple[str, str]:
@@ -134,8 +161,14 @@ def split_key(key: str) -> tuple[str, str]:
 
 
 def size_in(identity_: str) -> int:
+    """The object's size in bytes; -1 for what is no identity."""
     found = _IDENTITY.match(identity_)
-    return int(found["size"]) if found else -1
+    return int(found["bundle"] or found["plain"]) if found else -1
+
+
+def is_bundle(identity_: str) -> bool:
+    found = _IDENTITY.match(identity_)
+    return found is not None and found["bundle"] is not None
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -166,7 +199,7 @@ class Component(msgspec.Struct, array_like=True):
     """A file of an SSTable.
 
     ``object`` indexes ``Manifest.objects``; -1: a file of no bytes, which has no object.
-    ``crc`` is CRC32 for Data.db and CRC32C for the rest. ``offset`` is where it starts in its object.
+    ``crc`` is CRC32 for Data.db and CRC32C for the rest. ``offset`` is where it starts in its object, a bundle.
     """
 
     name: str
@@ -304,23 +337,34 @@ def decode_record(data: bytes) -> ClusterRecord:
 
 def check_manifest(manifest: Manifest) -> None:
     """Names that climb out, sizes that do not add up, objects that are not there: ManifestInvalid."""
-    if manifest.format != FORMAT:
-        raise invalid(f"it has format {manifest.format}, this agent reads {FORMAT}")
-    for stored in manifest.objects:
-        if not split_key(stored.key)[0] or not {"", ".", ".."}.isdisjoint(stored.key.split("/")) or stored.size < 0:
-            raise invalid(f"odd object {stored.key!r}")
-    seen: set[tuple[TablePath, str, str]] = set()
+    if not 1 <= manifest.format <= MANIFEST_FORMAT:
+        raise invalid(f"it has format {manifest.format}, this agent reads 1 to {MANIFEST_FORMAT}")
+    bundles = [_check_object(stored) for stored in manifest.objects]
+    seen: set[tuple[TablePath, str]] = set()
+    taken: list[tuple[int, int, int]] = []  # (object, begin, end)
     for table in manifest.tables:
         _check_table(table)
         for sstable in table.sstables:
-            if not _SSTABLE.match(sstable.name):
-                raise invalid(f"odd SSTable {sstable.name!r}")
+            if not _SSTABLE.match(sstable.name) or (table.path, sstable.name) in seen:
+                raise invalid(f"odd SSTable {sstable.name!r}, or one that is in it twice")
+            seen.add((table.path, sstable.name))
+            if len({component.name for component in sstable.components}) < len(sstable.components):
+                raise invalid(f"a component of {sstable.name} is in it twice")
             for component in sstable.components:
-                _check_component(component, manifest.objects)
-                place = (table.path, sstable.name, component.name)
-                if place in seen:
-                    raise invalid(f"{component.name} of {sstable.name} is in it twice")
-                seen.add(place)
+                _check_component(component, manifest.objects, bundles)
+            taken += [(one.object, one.offset, one.offset + one.size) for one in sstable.components if one.size]
+    taken.sort()
+    for (one, _, end), (other, begin, _) in itertools.pairwise(taken):
+        if one == other and begin < end:
+            raise invalid(f"two components lie over each other in {manifest.objects[one].key}")
+
+
+def _check_object(stored: StoredObject) -> bool:
+    """True for a bundle."""
+    found, _ = split_key(stored.key)
+    if not found or not {"", ".", ".."}.isdisjoint(stored.key.split("/")) or stored.size != size_in(found):
+        raise invalid(f"odd object {stored.key!r} of {stored.size} bytes")
+    return is_bundle(found)
 
 
 def _check_table(table: Table) -> None:
@@ -329,15 +373,19 @@ def _check_table(table: Table) -> None:
         raise invalid(f"odd table {table.path.relative!r}")
 
 
-def _check_component(component: Component, objects: list[StoredObject]) -> None:
+def _check_component(component: Component, objects: list[StoredObject], bundles: list[bool]) -> None:
+    """One of no bytes has no object. A plain object is one component, a bundle's members lie inside of it."""
     if not _COMPONENT.match(component.name):
         raise invalid(f"odd component {component.name!r}")
     if component.size == 0 and component.object == -1:
         return
     if not 0 <= component.object < len(objects) or component.size <= 0 or not 0 <= component.crc < 1 << 32:
         raise invalid(f"{component.name} points at no object")
-    if component.offset < 0 or component.offset + component.size > objects[component.object].size:
+    whole = objects[component.object].size
+    if component.offset < 0 or component.offset + component.size > whole:
         raise invalid(f"{component.name} reaches past its object")
+    if not bundles[component.object] and component.size != whole:
+        raise invalid(f"{component.name} is a part of an object that is no bundle")
 
 
 def invalid(what: str) -> AgentError:

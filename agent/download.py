@@ -1,159 +1,244 @@
-"""Fetches objects into files that exist under their name only when they are whole, checked and on disk."""
+"""Fetches objects into files that exist under their name only when they are whole, checked and on disk.
+
+One queue over all files: ranges of the large ones, the largest first, and beside them the small ones, by object. What
+lies in one object comes with one request, and is cut up and written in one hop into a thread.
+"""
 
 from __future__ import annotations
 
-import os
-import zlib
+import asyncio
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent import integrity
 from agent.catalog import DATA
 from agent.errors import AgentError, Reason
-from agent.flow import Flow, each
-from agent.integrity import Sums
-from backends.checksums import crc32c
+from agent.flow import side_by_side
+from agent.staged import BATCH, RangeWriter, Staged, Syncer, checksum, write_members
 from backends.streams import closing
-from backends.threads import run
+from backends.threads import acquire, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from pathlib import Path
 
     from agent.catalog import Component
+    from agent.flow import Flow
+    from agent.integrity import Sums
+    from agent.staged import Member
     from backends.base import ObjectStore
 
+    Work = Callable[[], Awaitable[None]]
+
 RANGE = 16 << 20  # bytes of one request; a file up to twice of that is one request
+SMALL = 1 << 20  # bytes; up to here a file is held in memory until it is whole
+TOGETHER = 8 << 20  # bytes of small files, and of gaps between them, that one request fetches
 _WRITE = 1 << 20  # bytes that are worth a hop into a thread
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file to be. ``key`` is its object's, relative to the node's root; empty for a file of no bytes."""
+
+    component: Component
+    key: str
+    path: Path
+
+
+@dataclass(slots=True)
+class Run:
+    """Small files of one object, in order, from ``begin`` to ``end`` in it."""
+
+    key: str
+    begin: int
+    end: int
+    files: list[Wanted]
+
+
 class Downloader:
-    """Of one restore. ``count`` is told of bytes as they come, less than none when a try is given up."""
+    """Of one restore. ``count`` is told of bytes as they come, less than none when a try is given up; ``done`` of the
+    number of files that are there.
+    """
 
     def __init__(
-        self, store: ObjectStore, root: str, flow: Flow, *, count: Callable[[int], None], part: int = RANGE
+        self,
+        store: ObjectStore,
+        root: str,
+        flow: Flow,
+        *,
+        count: Callable[[int], None],
+        done: Callable[[int], None],
+        part: int = RANGE,
     ) -> None:
         self._store = store
         self._root = root
         self._flow = flow
         self._count = count
+        self._done = done
         self._range = part
 
-    async def fetch(self, component: Component, key: str, path: Path) -> None:
-        """``path`` is the component, or is not there. Corrupt; or NotFound, or the OSError of a full disk."""
-        if component.size == 0:
-            await run(lambda: _finish(_create(path, 0), path))
-            return
-        descriptor = await run(_create, path, component.size)
-        try:
-            sums = await self._fill(component, key, descriptor)
-            self._check(component, key, sums)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        await run(_finish, descriptor, path)
+    async def fetch(self, large: list[Wanted], small: list[Run]) -> None:
+        """Each file is whole or not there; the first error ends the rest. Corrupt, NotFound, OSError of a full disk."""
+        opened: set[_Large] = set()
+        async with Syncer(self._done) as syncer:
+            try:
+                ranges = self._ranges(large, opened, syncer)
+                await side_by_side(ranges, (partial(self._fetch_run, one, syncer) for one in small), self._flow)
+            finally:
+                for file in opened:
+                    self._count(-file.close())
 
-    async def _fill(self, component: Component, key: str, descriptor: int) -> Sums:
-        size = component.size if component.size <= 2 * self._range else self._range
-        found: dict[int, Sums] = {}
+    def _ranges(self, files: Iterable[Wanted], opened: set[_Large], syncer: Syncer) -> Iterator[Work]:
+        for wanted in files:
+            size = wanted.component.size
+            file = _Large(wanted, size if size <= 2 * self._range else self._range, opened)
+            for offset in range(0, size, file.range):
+                yield partial(self._fetch_range, file, offset, syncer)
 
-        async def fill(offset: int) -> None:
-            length = min(size, component.size - offset)
-            async with self._flow.slot(length):
-                found[offset] = await self._range_into(component, key, descriptor, offset, length)
+    async def _fetch_range(self, file: _Large, offset: int, syncer: Syncer) -> None:
+        component = file.wanted.component
+        length = min(file.range, component.size - offset)
+        async with self._flow.slot(length):
+            writer = RangeWriter(component.name, await file.open(), offset)
+            await self._stream(file.wanted.key, component.offset + offset, length, writer)
+        file.sums[offset] = writer.sums
+        if (staged := file.release(self._store.name, self._root)) is not None:
+            await syncer.add([staged], now=True)
 
-        await each(range(0, component.size, size), self._flow.slots, fill)
-        return integrity.combine([found[offset] for offset in sorted(found)])
-
-    async def _range_into(self, component: Component, key: str, descriptor: int, offset: int, length: int) -> Sums:
-        writer = _Writer(descriptor, offset, digest=component.name == DATA)
+    async def _stream(self, key: str, offset: int, length: int, writer: RangeWriter) -> None:
         counted = 0
+        held: list[bytes] = []
+        size = 0
         try:
-            stream = self._store.get(self._root + key, offset=component.offset + offset, length=length)
-            async with closing(stream) as chunks:
+            async with closing(self._store.get(self._root + key, offset=offset, length=length)) as chunks:
                 async for chunk in chunks:
                     await self._flow.bucket.take(len(chunk))
-                    await writer.write(chunk)
+                    held.append(chunk)
+                    size += len(chunk)
+                    if size >= _WRITE:
+                        await run(writer.write, held)  # waits even when cancelled: the descriptor is closed after it
+                        held, size = [], 0
                     counted += len(chunk)
                     self._count(len(chunk))
-            sums = await writer.flush()
+            if held:
+                await run(writer.write, held)
         except BaseException:
             self._count(-counted)
             raise
-        if sums.size != length:
+        if counted != length:
             self._count(-counted)
-            raise _corrupt(self._store.name, self._root + key, f"the store gave {sums.size} bytes of {length}")
-        return sums
+            raise _corrupt(self._store.name, self._root + key, f"the store gave {counted} bytes of {length}")
 
-    def _check(self, component: Component, key: str, sums: Sums) -> None:
+    async def _fetch_run(self, one: Run, syncer: Syncer) -> None:
+        key, length = self._root + one.key, one.end - one.begin
+        async with self._flow.slot(length, whole=True):
+            data = await self._read(key, one.begin, length) if length else b""
+            members = [(file.component, file.path, file.component.offset - one.begin) for file in one.files]
+            if wrong := await run(_wrong, data, members):
+                raise _corrupt(self._store.name, key, "; ".join(wrong))
+            staged = await acquire(_drop, write_members, data, members)
+        self._count(sum(file.component.size for file in one.files))
+        await syncer.add(staged)
+
+    async def _read(self, key: str, offset: int, length: int) -> bytes | bytearray:
+        found = bytearray()
+        async with closing(self._store.get(key, offset=offset, length=length)) as chunks:
+            async for chunk in chunks:
+                await self._flow.bucket.take(len(chunk))
+                if len(chunk) == length:
+                    return chunk
+                found += chunk
+        if len(found) != length:
+            raise _corrupt(self._store.name, key, f"the store gave {len(found)} bytes of {length}")
+        return found
+
+
+class _Large:
+    """A file that comes in ranges, in any order. ``close`` is its end, if nobody took it over by ``release``."""
+
+    def __init__(self, wanted: Wanted, size: int, opened: set[_Large]) -> None:
+        self.wanted = wanted
+        self.range = size
+        self.sums: dict[int, Sums] = {}
+        self._opened = opened
+        self._opening = asyncio.Lock()
+        self._staged: Staged | None = None
+
+    async def open(self) -> int:
+        """The descriptor."""
+        async with self._opening:
+            if self._staged is None:
+                component = self.wanted.component
+                self._staged = await acquire(Staged.close, Staged, self.wanted.path, component.size, reserve=True)
+                self._opened.add(self)
+        return self._staged.descriptor
+
+    def release(self, store: str, root: str) -> Staged | None:
+        """When the last range came: the file, or Corrupt."""
+        component = self.wanted.component
+        if len(self.sums) * self.range < component.size:
+            return None
+        sums = integrity.combine([self.sums[offset] for offset in sorted(self.sums)])
         crc = sums.crc32 if component.name == DATA else sums.crc32c
         if crc != component.crc:
-            self._count(-component.size)
-            what = f"its checksum is {crc or 0:08x}, the manifest says {component.crc:08x}"
-            raise _corrupt(self._store.name, self._root + key, what)
+            what = f"the checksum of {self.wanted.path.name} is {crc or 0:08x}, the manifest says {component.crc:08x}"
+            raise _corrupt(store, root + self.wanted.key, what)
+        staged, self._staged = self._staged, None
+        self._opened.discard(self)
+        return staged
+
+    def close(self) -> int:
+        """Bytes that were fetched in vain."""
+        if self._staged is not None:
+            self._staged.close()
+        return sum(sums.size for sums in self.sums.values())
 
 
-class _Writer:
-    """One range of one file, checksummed in the thread that writes it."""
-
-    def __init__(self, descriptor: int, offset: int, *, digest: bool) -> None:
-        self._descriptor = descriptor
-        self._start = self._position = offset
-        self._digest = digest
-        self._held: list[bytes] = []
-        self._size = 0
-        self._castagnoli = self._plain = 0
-
-    async def write(self, chunk: bytes) -> None:
-        self._held.append(chunk)
-        self._size += len(chunk)
-        if self._size >= _WRITE:
-            await self._drain()
-
-    async def flush(self) -> Sums:
-        if self._held:
-            await self._drain()
-        return Sums(self._position - self._start, self._castagnoli, self._plain if self._digest else None)
-
-    async def _drain(self) -> None:
-        held, self._held, self._size = self._held, [], 0
-        await run(self._write, held)  # waits even when cancelled: the descriptor is closed after it, never under it
-
-    def _write(self, held: list[bytes]) -> None:
-        for chunk in held:
-            self._castagnoli = crc32c(chunk, self._castagnoli)
-            if self._digest:
-                self._plain = zlib.crc32(chunk, self._plain)
-            view = memoryview(chunk)
-            while view:
-                written = os.pwrite(self._descriptor, view, self._position)
-                self._position += written
-                view = view[written:]
+def divide(files: Iterable[Wanted]) -> tuple[list[Wanted], list[Run]]:
+    """(large files, the largest first; small ones, by object). Blocks for a while where there are many."""
+    large: list[Wanted] = []
+    small: dict[str, list[Wanted]] = {}
+    for file in files:
+        if file.component.size > SMALL:
+            large.append(file)
+        else:
+            small.setdefault(file.key, []).append(file)
+    large.sort(key=lambda file: (-file.component.size, file.key))
+    runs: list[Run] = []
+    for key, members in sorted(small.items()):
+        members.sort(key=lambda file: file.component.offset)
+        runs += _runs(key, members)
+    return large, runs
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
+def _runs(key: str, members: Iterable[Wanted]) -> Iterator[Run]:
+    one: Run | None = None
+    for file in members:
+        begin, end = file.component.offset, file.component.offset + file.component.size
+        if one is None or end - one.begin > TOGETHER or len(one.files) == BATCH:
+            if one is not None:
+                yield one
+            one = Run(key, begin, end, [])
+        one.files.append(file)
+        one.end = max(one.end, end)
+    if one is not None:
+        yield one
 
 
-def _create(path: Path, size: int) -> int:
-    """Reserves the space, so that a full disk is told before bytes are fetched."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(_temporary(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        if size:
-            os.posix_fallocate(descriptor, 0, size)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+def _wrong(data: bytes | bytearray, members: Iterable[Member]) -> list[str]:
+    found = []
+    view = memoryview(data)
+    for component, path, offset in members:
+        crc = checksum(component.name, view[offset : offset + component.size])
+        if component.size and crc != component.crc:
+            found.append(f"the checksum of {path.name} is {crc:08x}, the manifest says {component.crc:08x}")
+    return found
 
 
-def _finish(descriptor: int, path: Path) -> None:
-    try:
-        os.fsync(descriptor)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
-    _temporary(path).replace(path)
+def _drop(staged: Iterable[Staged]) -> None:
+    for file in staged:
+        file.close()
 
 
 def _corrupt(store: str, key: str, what: str) -> AgentError:

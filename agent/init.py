@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from agent import configuration, server, stores, volume
+from agent import configuration, server, volume
 from agent.errors import AgentError, Reason
 from agent.journal import Journal
+from agent.lag import Lag
 from agent.operations import Operations
 from agent.protocol import Kind, OperationRequest, RestorePlan, State
 from agent.restore import RestoreHandler
+from agent.stores import Stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,12 +36,12 @@ _PEER_TRIES, _PEER_WAIT = 12, 5.0  # a minute: the others may be starting too
 log = structlog.get_logger(__name__)
 
 
-async def run(settings: Settings, stop: asyncio.Event, *, open_store: Opener = stores.opened) -> int:
+async def run(settings: Settings, stop: asyncio.Event, *, open_store: Opener | None = None) -> int:
     """The exit status."""
     node = configuration.decode_node(await asyncio.to_thread(settings.node_file.read_bytes))
     plan = await asyncio.to_thread(find_plan, settings.plan_dir, settings.pod)
     if plan is not None:
-        operation = await _restore(settings, plan, stop, open_store)
+        operation = await _restore(settings, plan, stop, open_store or Stores().opened)
         if operation.state is not State.SUCCEEDED:
             log.error("the restore did not succeed", state=str(operation.state), operation=operation.id)
             return 1
@@ -108,15 +110,18 @@ async def _restore(settings: Settings, plan: RestorePlan, stop: asyncio.Event, o
         # Before the API answers: whoever asks finds the operation.
         operation, _ = await operations.put(operation_id, request, retry=True)
         async with server.Server(app, settings.address, settings.port, context):
-            ticking = asyncio.create_task(operations.run())
+            lag = Lag()
+            ticking = [asyncio.create_task(one) for one in (operations.run(), lag.run())]
             try:
                 await _either(asyncio.create_task(operations.over(operation_id)), stop)
+                log.info("event loop stalls", p99_ms=round(lag.below(0.99) * 1000), max_ms=round(lag.longest * 1000))
                 if operation.state in {State.FAILED, State.CANCELLED}:
                     await _linger(operations, operation_id, stop, settings.failure_linger)
             finally:
-                ticking.cancel()
+                for task in ticking:
+                    task.cancel()
                 await operations.stop()  # answers those who wait, so that the server can close
-                await asyncio.gather(ticking, return_exceptions=True)
+                await asyncio.gather(*ticking, return_exceptions=True)
     finally:
         await operations.stop()
     return operation

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from awscrt import checksums
+from isal.isal_zlib import crc32
 
 from agent.catalog import DATA
 from agent.errors import AgentError, Reason
+from agent.sstables import DIGEST
 from backends.checksums import crc32c
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
-    from agent.sstables import FoundSSTable
+    from agent.cache import Known
+    from agent.sstables import FoundFile, FoundSSTable
+
+    StrPath = str | Path
 
 BUFFER = 1 << 20
 
@@ -32,35 +35,31 @@ class Sums:
     crc32: int | None = None
 
 
-def measure(path: Path, offset: int = 0, size: int | None = None, *, digest: bool = False) -> Sums:
-    """One pass over a range (to the end of the file). Blocks. Raises SnapshotGone when it is gone or too short.
+def measure(path: StrPath, size: int | None = None, *, digest: bool = False) -> Sums:
+    """One pass over the first ``size`` bytes (all of the file). Blocks. SnapshotGone when it is gone or too short.
 
     ``digest`` also computes CRC32: zlib's is slower, and only Data.db needs it.
     """
-    buffer = memoryview(bytearray(BUFFER))
-    castagnoli, plain, position = 0, 0, offset
+    castagnoli, plain, position = 0, 0, 0
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise _changed(path, "gone") from error
+        raise changed(path, "it is gone") from error
     try:
-        end = os.fstat(descriptor).st_size if size is None else offset + size
+        end = os.fstat(descriptor).st_size if size is None else size
+        buffer = memoryview(bytearray(min(BUFFER, end)))
         while position < end:
-            count = os.preadv(descriptor, [buffer[: min(BUFFER, end - position)]], position)
+            count = os.readv(descriptor, [buffer[: end - position]])
             if not count:
-                raise _changed(path, "shorter than it was")
+                raise changed(path, "it is shorter than it was")
             piece = buffer[:count]
             castagnoli = crc32c(piece, castagnoli)
             if digest:
-                plain = zlib.crc32(piece, plain)
+                plain = crc32(piece, plain)
             position += count
     finally:
         os.close(descriptor)
-    return Sums(position - offset, castagnoli, plain if digest else None)
-
-
-async def measured(path: Path, offset: int = 0, size: int | None = None, *, digest: bool = False) -> Sums:
-    return await asyncio.to_thread(lambda: measure(path, offset, size, digest=digest))
+    return Sums(position, castagnoli, plain if digest else None)
 
 
 def combine(pieces: Sequence[Sums]) -> Sums:
@@ -74,38 +73,85 @@ def combine(pieces: Sequence[Sums]) -> Sums:
     return Sums(size, castagnoli, plain if digest else None)
 
 
-def read_digest(path: Path) -> int | None:
+def read_digest(path: StrPath) -> int | None:
     """Digest.crc32 holds the CRC32 of Data.db as decimal text. None when it cannot be read as that."""
     try:
-        value = int(path.read_text(encoding="ascii").strip())
+        value = int(Path(path).read_text(encoding="ascii").strip())
     except (FileNotFoundError, ValueError):  # UnicodeDecodeError is a ValueError
         return None
     return value if 0 <= value < 1 << 32 else None
 
 
-def identities(sstable: FoundSSTable, digest_file: str) -> dict[str, int]:
-    """The ``crc`` of each component's key. Reads every byte but Data.db's, whose checksum Cassandra left in its Digest.
+def identities(sstable: FoundSSTable, known: Known) -> dict[str, int]:
+    """The ``crc`` of each component with bytes. Reads what ``known`` does not have, but of Data.db only its Digest.
 
     Blocks. A Data.db without a readable Digest is read as well.
     """
     crcs: dict[str, int] = {}
     for name, file in sstable.files.items():
-        if name == DATA:
-            digest = sstable.files.get(digest_file)
-            crc = read_digest(digest.path) if digest else None
-            crcs[name] = measure(file.path, digest=True).crc32 or 0 if crc is None else crc
-        elif file.size:
-            crcs[name] = measure(file.path, 0, file.size).crc32c
+        if not file.size:
+            continue
+        crc = known.get(file)
+        if crc is None:
+            crc = _data_crc(sstable, file) if name == DATA else measure(file.path, file.size).crc32c
+            known.add(file, crc)
+        crcs[name] = crc
     return crcs
 
 
-def corrupt_data(path: Path, crc: int | None, digest: int) -> AgentError:
+def _data_crc(sstable: FoundSSTable, data: FoundFile) -> int:
+    digest = sstable.files.get(DIGEST)
+    crc = read_digest(digest.path) if digest else None
+    return measure(data.path, data.size, digest=True).crc32 or 0 if crc is None else crc
+
+
+class Crc32:
+    """Of a range of Data.db, as it is read to be sent: an Inspector of a FileBody. ``value``: of the last whole pass.
+
+    ``check`` is told of it before the last bytes are handed out: what it raises keeps them from becoming an object.
+    """
+
+    def __init__(self, check: Callable[[int], None] = lambda _crc: None) -> None:
+        self.value = 0
+        self.check = check
+
+    def start(self) -> _Pass:
+        return _Pass(self)
+
+
+class _Pass:
+    def __init__(self, whole: Crc32) -> None:
+        self._whole = whole
+        self._value = 0
+
+    def update(self, data: bytes) -> None:
+        self._value = crc32(data, self._value)
+
+    def finish(self) -> None:
+        self._whole.check(self._value)
+        self._whole.value = self._value
+
+
+def check_data(path: StrPath, planned: int, crc: int) -> None:
+    """``crc`` of the bytes read, against the ``planned`` one. Corrupt when Cassandra's Digest says so, else changed."""
+    if crc == planned:
+        return
+    text = os.fspath(path)
+    digest = read_digest(f"{text.removesuffix(DATA)}{DIGEST}")
+    if digest is None or digest == crc:
+        raise changed(path, "its bytes are not the ones that were read before")
+    raise corrupt_data(text, crc, digest)
+
+
+def corrupt_data(path: StrPath, crc: int | None, digest: int) -> AgentError:
+    directory, name = os.path.split(path)
     message = (
-        f"{path.name} in {path.parent} does not match its Digest.crc32 ({crc or 0:08x}, not {digest:08x}):"
+        f"{name} in {directory} does not match its Digest.crc32 ({crc or 0:08x}, not {digest:08x}):"
         " the disk or Cassandra damaged it; scrub the table or rebuild the node, then back up again"
     )
     return AgentError(Reason.CORRUPT, message)
 
 
-def _changed(path: Path, what: str) -> AgentError:
-    return AgentError(Reason.SNAPSHOT_GONE, f"{path} is {what}: the snapshot was removed under us", retryable=True)
+def changed(path: StrPath, what: str) -> AgentError:
+    message = f"{os.fspath(path)} changed under the backup: {what}; the snapshot was removed or written to"
+    return AgentError(Reason.SNAPSHOT_GONE, message, retryable=True)

@@ -72,8 +72,8 @@ class Job:
         self.progress.bytes_reused += size
         self._dirty = True
 
-    def file_done(self) -> None:
-        self.progress.files_done += 1
+    def file_done(self, count: int = 1) -> None:
+        self.progress.files_done += count
         self._dirty = True
 
     def tick(self) -> None:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from agent.bandwidth import Direction, node_rate
 from agent.protocol import Kind, Operation, State
+from backends.errors import Kind as ErrorKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client import Metric
+
+    from agent.stores import Stores
+
+_STALLS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)  # seconds
+VERBS = (
+    "put", "get", "head", "delete", "list", "copy", "create_upload", "upload_part", "list_parts", "complete_upload",
+    "abort_upload", "list_uploads",
+)  # fmt: skip
 
 
 class Metrics:
@@ -27,6 +37,10 @@ class Metrics:
         self._bytes = Counter(
             "cassandra_agent_bytes", "Bytes of ended operations.", ["kind", "how"], registry=self.registry
         )
+        self._stalls = Histogram(
+            "cassandra_agent_event_loop_stall_seconds", "How late the event loop woke a task.", buckets=_STALLS,
+            registry=self.registry,
+        )  # fmt: skip
         for kind in kinds:
             for state in State:
                 if state.final:
@@ -40,8 +54,14 @@ class Metrics:
         self._bytes.labels(operation.kind, "reused").inc(max(0, progress.bytes_reused))
         self._bytes.labels(operation.kind, "moved").inc(max(0, progress.bytes_done - progress.bytes_reused))
 
+    def stalled(self, seconds: float) -> None:
+        self._stalls.observe(seconds)
+
     def watch(self, unfinished: Callable[[], list[Operation]]) -> None:
         self.registry.register(_Running(unfinished))
+
+    def watch_stores(self, stores: Stores) -> None:
+        self.registry.register(_Stores(stores))
 
 
 class _Running(Collector):
@@ -58,3 +78,31 @@ class _Running(Collector):
             rate.add_metric([kind], sum(operation.progress.rate for operation in mine))
         yield running
         yield rate
+
+
+class _Stores(Collector):
+    """Of all stores that were opened; every try of a request is one."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def collect(self) -> Iterator[Metric]:
+        seen = self._stores.statistics
+        prefix = "cassandra_agent_store"
+        requests = CounterMetricFamily(f"{prefix}_requests", "Requests begun.", labels=["verb"])
+        seconds = CounterMetricFamily(f"{prefix}_request_seconds", "Time spent in requests.", labels=["verb"])
+        errors = CounterMetricFamily(f"{prefix}_errors", "Requests that failed.", labels=["verb", "kind"])
+        for verb in VERBS:
+            requests.add_metric([verb], seen.requests[verb])
+            seconds.add_metric([verb], seen.seconds[verb])
+            for kind in ErrorKind:
+                errors.add_metric([verb, kind], seen.errors[verb, kind])
+        yield from (requests, seconds, errors)
+        yield CounterMetricFamily(f"{prefix}_retries", "Requests that were tried again.", self._stores.retries)
+        yield CounterMetricFamily(f"{prefix}_sent_bytes", "Bytes of bodies that arrived.", seen.sent)
+        yield CounterMetricFamily(f"{prefix}_received_bytes", "Bytes of objects that were read.", seen.received)
+        yield GaugeMetricFamily(f"{prefix}_requests_in_flight", "Requests under way.", seen.in_flight)
+        slots = GaugeMetricFamily("cassandra_agent_transfer_slots", "Requests that may run now.", labels=["direction"])
+        for direction in Direction:
+            slots.add_metric([direction], node_rate(direction).slots)
+        yield slots

@@ -60,12 +60,25 @@ class Endpoint(Wire):
     insecure_skip_verify: bool = False
 
 
+class StoreOptions(Wire):
+    """How objects are kept; empty is the bucket's own setting. See ``Options`` in backends/base.py."""
+
+    storage_class: str = ""
+    encryption: str = ""  # AES256 or KMS
+    kms_key: str = ""
+    tags: dict[str, str] = {}
+    requester_pays: bool = False
+    lock_mode: str = ""  # GOVERNANCE or COMPLIANCE
+    lock_days: int = 0
+
+
 class Location(Wire):
     """A user's target: a bucket, a bucket and prefix, or a URI."""
 
     backup_type: str
     target: str
     endpoint: Endpoint | None = None
+    options: StoreOptions | None = None
 
 
 class ProbeSpec(Wire):
@@ -97,8 +110,9 @@ class BackupSpec(Wire):
     backup_id: str
     epoch: str  # short, sortable, the same for every retry of one backup
     full: bool = False  # True: send everything again
-    concurrent_transfers: int = 4
+    concurrent_transfers: int = 0  # 0 adapts to the store; else the most there will be
     bandwidth: int = 0  # bytes a second, 0 is unlimited
+    finish_within: int = 0  # seconds; the rate is what it takes to be done by then, 0 is as fast as it goes
 
 
 class NodeDigest(Wire):
@@ -141,7 +155,7 @@ class RestorePlan(Wire):
     tag: str
     digest: str  # of the node's manifest, from the cluster record
     include_auth: bool = True
-    concurrent_transfers: int = 4
+    concurrent_transfers: int = 0  # as in BackupSpec
     bandwidth: int = 0
 
 

@@ -99,7 +99,7 @@ def check_same(found: str, ours: str, tag: str, store: str) -> None:
 
 
 async def write_pending(store: ObjectStore, path: NodePath, tag: str, pending: Pending) -> None:
-    await store.put(path.pending(tag), BytesBody(catalog.encode(pending)))
+    await store.put(path.pending(tag), BytesBody(await asyncio.to_thread(catalog.encode, pending)))
 
 
 async def claim(store: ObjectStore, path: NodePath, owner: Owner) -> Owner:

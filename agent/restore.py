@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent import catalog, clock, files, integrity, records
-from agent.catalog import Component, Manifest, NodePath, Table, file_name
-from agent.download import Downloader
+from agent.bandwidth import Direction
+from agent.catalog import Manifest, NodePath, Table, file_name
+from agent.download import Downloader, Run, Wanted, divide
 from agent.errors import AgentError, Reason, failure
-from agent.flow import Flow, each
+from agent.flow import Flow
 from agent.protocol import RestorePlan, State
 from agent.sstables import DIGEST, FoundFile, FoundSSTable, has_uuid_id
 from agent.volume import Restored, Volume, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from agent.catalog import SSTable, TablePath
@@ -42,13 +43,6 @@ _RESTORE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _PATIENCE_IS_VAIN = frozenset({Reason.DISK_FULL, Reason.VOLUME_NOT_EMPTY})
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    component: Component
-    key: str
-    path: Path
 
 
 class RestoreHandler:
@@ -71,6 +65,8 @@ class RestoreHandler:
         NodePath(spec.cluster, spec.datacenter, spec.node).manifest(spec.tag)
         if not _RESTORE_ID.match(spec.restore_id):
             raise AgentError(Reason.INVALID_SPEC, f"the restore id {spec.restore_id!r} cannot be a file's name")
+        if not 0 <= spec.concurrent_transfers <= 64 or spec.bandwidth < 0:
+            raise AgentError(Reason.INVALID_SPEC, "concurrentTransfers must be 0 to 64, bandwidth 0 or more")
 
     async def run(self, job: Job, spec: RestorePlan) -> dict[str, Any]:
         volume = Volume(self._data_dirs, self._state_dir, spec.restore_id)
@@ -107,7 +103,7 @@ class RestoreHandler:
             if not manifest.tokens:
                 raise catalog.invalid("it has no tokens: a node without them would take others' data")
             tables = wanted(manifest, include_auth=spec.include_auth)
-            where = spread({table.path: _size(table) for table in tables}, volume.data_dirs)
+            where = await asyncio.to_thread(_spread, tables, volume.data_dirs)
             if not volume.placing:
                 await self._stage(job, spec, volume, _Source(store, path, manifest, tables, where))
         await job.enter("Placing")
@@ -122,22 +118,13 @@ class RestoreHandler:
 
     async def _stage(self, job: Job, spec: RestorePlan, volume: Volume, source: _Source) -> None:
         await asyncio.to_thread(volume.prepare)
-        everything = list(_files(volume, source))
-        todo = await asyncio.to_thread(lambda: [file for file in everything if not _whole(file)])
-        todo.sort(key=lambda file: (-file.component.size, file.key))
-        total = sum(file.component.size for file in everything)
-        left = sum(file.component.size for file in todo)
-        await asyncio.to_thread(_check_space, volume.data_dirs, left)
-        await job.enter("Downloading", files=len(everything), size=total)
-        job.reused(len(everything) - len(todo), total - left)
-        flow = Flow(spec.concurrent_transfers, spec.bandwidth)
-        downloader = Downloader(source.store, source.path.root, flow, count=job.receive)
-
-        async def fetch(file: _File) -> None:
-            await downloader.fetch(file.component, file.key, file.path)
-            job.file_done()
-
-        await each(todo, flow.slots, fetch)
+        todo = await asyncio.to_thread(_compare, volume, source)
+        await asyncio.to_thread(_check_space, volume.data_dirs, todo.left)
+        await job.enter("Downloading", files=todo.files, size=todo.size)
+        job.reused(todo.files - todo.files_left, todo.size - todo.left)
+        flow = Flow.of(spec.concurrent_transfers, spec.bandwidth, direction=Direction.RECEIVE)
+        downloader = Downloader(source.store, source.path.root, flow, count=job.receive, done=job.file_done)
+        await downloader.fetch(todo.large, todo.small)
         await job.enter("Verifying")
         await asyncio.to_thread(_verify, volume, source)
 
@@ -161,21 +148,42 @@ def wanted(manifest: Manifest, *, include_auth: bool) -> list[Table]:
     ]
 
 
-def _files(volume: Volume, source: _Source) -> list[_File]:
+@dataclass(frozen=True, slots=True)
+class _Todo:
+    """What a restore has (``files``, ``size`` bytes), and what of it is not staged yet."""
+
+    files: int
+    size: int
+    files_left: int
+    left: int
+    large: list[Wanted]
+    small: list[Run]
+
+
+def _compare(volume: Volume, source: _Source) -> _Todo:
+    """Makes the directories too: a file less to look at for each of thousands."""
+    everything = list(_files(volume, source))
+    for directory in {file.path.parent for file in everything}:
+        directory.mkdir(parents=True, exist_ok=True)
+    missing = [file for file in everything if not _whole(file)]
+    large, small = divide(missing)
+    return _Todo(
+        len(everything), sum(file.component.size for file in everything),
+        len(missing), sum(file.component.size for file in missing), large, small,
+    )  # fmt: skip
+
+
+def _files(volume: Volume, source: _Source) -> Iterator[Wanted]:
     objects = source.manifest.objects
-    return [
-        _File(
-            component,
-            objects[component.object].key if component.size else "",
-            source.directory(volume, table) / file_name(sstable.name, component.name),
-        )
-        for table in source.tables
-        for sstable in table.sstables
-        for component in sstable.components
-    ]
+    for table in source.tables:
+        directory = source.directory(volume, table)
+        for sstable in table.sstables:
+            for component in sstable.components:
+                key = objects[component.object].key if component.size else ""
+                yield Wanted(component, key, directory / file_name(sstable.name, component.name))
 
 
-def _whole(file: _File) -> bool:
+def _whole(file: Wanted) -> bool:
     """A staged file got its name after it was checked and synced."""
     try:
         return file.path.stat().st_size == file.component.size
@@ -214,8 +222,12 @@ def _verify_sstable(directory: Path, sstable: SSTable) -> None:
         raise integrity.corrupt_data(found.files[catalog.DATA].path, data.crc, digest or 0)
 
 
-def _size(table: Table) -> int:
-    return sum(component.size for sstable in table.sstables for component in sstable.components)
+def _spread(tables: list[Table], data_dirs: tuple[Path, ...]) -> dict[TablePath, Path]:
+    sizes = {
+        table.path: sum(component.size for sstable in table.sstables for component in sstable.components)
+        for table in tables
+    }
+    return spread(sizes, data_dirs)
 
 
 def _not_empty(tables: list[Table], where: Mapping[TablePath, Path]) -> dict[TablePath, Path]:

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from agent import files, records
 from agent.catalog import check_tag
 from agent.errors import AgentError, Reason
-from agent.protocol import DataDirectory, Endpoint, Location, Node
+from agent.protocol import DataDirectory, Endpoint, Location, Node, StoreOptions
 from agent.server import refuse, reply
 from agent.settings import VERSION
 
@@ -118,7 +118,7 @@ class MetricsRoute:
 
 
 def location(request: web.Request) -> Location:
-    """From the query: backupType, target, endpointUrl, region, pathStyle, insecureSkipVerify."""
+    """From the query: backupType, target, endpointUrl, region, pathStyle, insecureSkipVerify, requesterPays."""
     query = request.query
     endpoint = Endpoint(
         url=query.get("endpointUrl") or None,
@@ -126,8 +126,12 @@ def location(request: web.Request) -> Location:
         path_style=_flag(request, "pathStyle"),
         insecure_skip_verify=_flag(request, "insecureSkipVerify") or False,
     )
+    pays = _flag(request, "requesterPays") or False
     return Location(
-        backup_type=_required(request, "backupType"), target=_required(request, "target"), endpoint=endpoint
+        backup_type=_required(request, "backupType"),
+        target=_required(request, "target"),
+        endpoint=endpoint,
+        options=StoreOptions(requester_pays=True) if pays else None,
     )
 
 

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent import configuration, server, stores
+from agent import configuration, server
 from agent.backup import BackupHandler
 from agent.cassandra import Cassandra
 from agent.journal import Journal
+from agent.lag import Lag
 from agent.metrics import Metrics
 from agent.operations import Handler, Operations
 from agent.protocol import Kind
 from agent.routes import CatalogRoutes, MetricsRoute, NodeRoutes
 from agent.snapshots import Snapshots
+from agent.stores import Stores
 from agent.tasks import ClearHandler, CommitHandler, ProbeHandler, SnapshotHandler
 
 if TYPE_CHECKING:
@@ -37,17 +39,20 @@ log = structlog.get_logger(__name__)
 class Agent:
     """All parts of ``serve``, not yet started."""
 
-    def __init__(self, settings: Settings, *, open_store: Opener = stores.opened) -> None:
+    def __init__(self, settings: Settings, *, open_store: Opener | None = None) -> None:
         self.settings = settings
         self.cassandra = Cassandra(settings.jolokia_url)
         self.snapshots = Snapshots(self.cassandra, settings.data_dirs, settings.state_dir)
         self.metrics = Metrics([*Kind])
+        stores = Stores()
+        open_store = open_store or stores.opened
         self.operations: Operations = Operations(
             Journal(settings.state_dir / "operations"),
             self._handlers(open_store),
             ended=self.metrics.ended,
         )
         self.metrics.watch(lambda: [job.operation for job in self.operations.unfinished()])
+        self.metrics.watch_stores(stores)
         self._open_store = open_store
 
     def _handlers(self, open_store: Opener) -> dict[Kind, Handler]:
@@ -76,7 +81,8 @@ class Agent:
         await self.operations.load()
         try:
             async with server.Server(app, self.settings.address, self.settings.port, context) as listening:
-                background = [asyncio.create_task(self.operations.run()), asyncio.create_task(self._sweep())]
+                work = (self.operations.run(), self._sweep(), Lag(self.metrics.stalled).run())
+                background = [asyncio.create_task(one) for one in work]
                 self.port = listening.port
                 if started is not None:
                     started.set()
@@ -113,10 +119,10 @@ async def _first(stop: asyncio.Event, background: list[asyncio.Task[None]]) -> N
             task.result()
 
 
-async def inspect(settings: Settings, stop: asyncio.Event, *, open_store: Opener = stores.opened) -> None:
+async def inspect(settings: Settings, stop: asyncio.Event, *, open_store: Opener | None = None) -> None:
     """The catalog alone, where there is no Cassandra beside."""
     app = server.application(server.read_token(settings.credentials_dir))
-    CatalogRoutes(open_store).add_to(app)
+    CatalogRoutes(open_store or Stores().opened).add_to(app)
 
     async def ready(_request: object) -> web.Response:
         return server.reply({"ok": True})

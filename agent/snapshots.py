@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from agent import catalog, clock, files, sstables
+from agent.cache import Cache
 from agent.cassandra import PREFIX, Facts
 from agent.errors import AgentError, Reason
 
@@ -45,6 +46,7 @@ class Snapshots:
         self._cassandra = cassandra
         self._data_dirs = tuple(data_dirs)
         self._directory = state_dir / "snapshots"
+        self.checksums = Cache(state_dir)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def name(self, tag: str) -> str:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.catalog import DATA, TablePath
@@ -20,7 +22,6 @@ from agent.files import subdirectories
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 TOC = "TOC.txt"
 DIGEST = "Digest.crc32"
@@ -34,9 +35,14 @@ _TABLE = re.compile(r"(?P<name>[A-Za-z0-9_]+)-(?P<id>[0-9a-f]{32})\Z")
 
 @dataclass(slots=True)
 class FoundFile:
+    """``device``, ``inode`` and ``mtime_ns`` are those of the live file, which a snapshot's link shares."""
+
     component: str
-    path: Path
+    path: str | Path
     size: int
+    device: int = 0
+    inode: int = 0
+    mtime_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -52,7 +58,7 @@ class FoundSSTable:
         """
         absent = [DATA] if DATA not in self.files or not self.files[DATA].size else []
         if TOC in self.files:
-            named = self.files[TOC].path.read_text(encoding="ascii", errors="replace").split()
+            named = _read(self.files[TOC].path).decode("ascii", errors="replace").split()
         else:
             named = ["Statistics.db", *(("Partitions.db", "Rows.db") if self.name.endswith("-bti") else ("Index.db",))]
         return absent + [name for name in named if name in ESSENTIAL and name not in self.files and name != DATA]
@@ -139,35 +145,57 @@ def _read_table(found: dict[TablePath, FoundTable], path: TablePath, directory: 
     """Adds one directory's files; the names in its manifest.json, None where it has none."""
     table = found.setdefault(path, FoundTable(path))
     named: set[str] | None = None
-    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+    for entry in _add_files(table, directory):
         if entry.is_dir(follow_symlinks=False) and entry.name.startswith("."):
             inner = replace(path, index=entry.name)
-            _add_files(found.setdefault(inner, FoundTable(inner)), os.scandir(entry.path), directory / entry.name)
+            _add_files(found.setdefault(inner, FoundTable(inner)), entry.path)
         elif entry.name == "manifest.json":
-            named = _read_listed(path, directory / entry.name)
+            named = _read_listed(path, entry.path)
             table.listed = True
         elif entry.name == "schema.cql":
-            table.schema = (directory / entry.name).read_text(encoding="utf-8", errors="replace")
-    _add_files(table, os.scandir(directory), directory)
+            table.schema = _read(entry.path).decode("utf-8", errors="replace")
     return named
 
 
-def _add_files(table: FoundTable, entries: Iterable[os.DirEntry[str]], directory: Path) -> None:
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        parsed = parse(entry.name)
-        if parsed is None or not entry.is_file(follow_symlinks=False):
-            continue
-        name, component = parsed
-        sstable = table.sstables.setdefault(name, FoundSSTable(name))
-        if component in sstable.files:
-            raise _not_whole(table.path, f"{entry.name} is in two data directories")
-        size = entry.stat(follow_symlinks=False).st_size
-        sstable.files[component] = FoundFile(component, directory / entry.name, size)
+def _add_files(table: FoundTable, directory: str | Path) -> list[os.DirEntry[str]]:
+    """The directory's components go into the table, in order of name; what is none of them is returned."""
+    others: list[os.DirEntry[str]] = []
+    with os.scandir(directory) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            parsed = parse(entry.name)
+            if parsed is None:
+                others.append(entry)
+                continue
+            if not entry.is_file(follow_symlinks=False):
+                continue
+            name, component = parsed[0], sys.intern(parsed[1])
+            sstable = table.sstables.get(name)
+            if sstable is None:
+                sstable = table.sstables[name] = FoundSSTable(name)
+            if component in sstable.files:
+                raise _not_whole(table.path, f"{entry.name} is in two data directories")
+            status = entry.stat(follow_symlinks=False)
+            sstable.files[component] = FoundFile(
+                component, entry.path, status.st_size, status.st_dev, status.st_ino, status.st_mtime_ns
+            )
+    return others
 
 
-def _read_listed(path: TablePath, file: Path) -> set[str]:
+def _read(path: str | Path) -> bytes:
+    """A small file. As ``Path.read_bytes`` in a third of its time: there is one of them an SSTable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        names = json.loads(file.read_bytes())["files"]
+        data = b""
+        while piece := os.read(descriptor, 16 << 10):
+            data += piece
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _read_listed(path: TablePath, file: str) -> set[str]:
+    try:
+        names = json.loads(Path(file).read_bytes())["files"]
         return {str(name) for name in names}
     except (ValueError, KeyError, TypeError) as error:
         raise _not_whole(path, f"its manifest.json cannot be read ({error})") from error

@@ -1,27 +1,36 @@
-"""Sends files: one PUT for small ones, parts for large ones. Each range is checksummed from the page cache right before
-it is sent, so the disk is read once, the store verifies every byte, and a Data.db that does not match Cassandra's own
-Digest never becomes an object.
+"""Sends objects: bundles from memory, larger components in one PUT, the largest in parts. What is sent is read once:
+its checksum is computed in passing, and a Data.db that is not what Cassandra's Digest says never becomes an object.
+
+All share one queue. Parts of large objects, the largest object first, and small objects run side by side: the ones wait
+for the bandwidth, the others for the store's answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from agent import integrity
-from agent.errors import AgentError, Reason
-from agent.flow import Flow, MeteredBody, each
-from backends.errors import StoreError
+from agent import bundle, integrity
+from agent.bundle import MeteredBytes
+from agent.catalog import BUNDLED
+from agent.flow import MeteredBody, side_by_side
+from agent.integrity import Crc32, Sums
+from backends.errors import SourceChanged, StoreError
+from backends.threads import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from agent.integrity import Sums
+    from agent.flow import Flow
+    from agent.integrity import StrPath
     from agent.plan import Item
     from backends.base import ObjectStore, Part
+
+    Work = Callable[[], Awaitable[None]]
 
 SINGLE = 32 << 20  # bytes; up to here one PUT
 PART = 16 << 20  # bytes; grows only where the store's number of parts asks for it
@@ -31,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class Uploader:
-    """Of one backup. ``count`` is told of bytes as they go, less than none for a try given up; ``done`` of files."""
+    """Of one backup. ``count`` is told of bytes as they go, less than none for a try given up; ``done`` of objects."""
 
     def __init__(
         self,
@@ -40,7 +49,7 @@ class Uploader:
         flow: Flow,
         *,
         count: Callable[[int], None],
-        done: Callable[[], None],
+        done: Callable[[Item], None],
         single: int = SINGLE,
         part: int = PART,
     ) -> None:
@@ -51,68 +60,107 @@ class Uploader:
         self._done = done
         self._single = min(single, store.capabilities.max_put)
         self._part = max(part, store.capabilities.min_part)
+        self._unfinished: set[_Parts] = set()
 
     async def send(self, items: list[Item]) -> None:
-        """All of them, or the first error; what was sent stays, for the next try to find."""
-        await each(items, self._flow.slots, self._send)
+        """All of them, in their order, or the first error; what was sent stays, for the next try to find."""
+        large = self._large(item for item in items if item.size > BUNDLED)
+        small = (partial(self._put, item) for item in items if item.size <= BUNDLED)
+        try:
+            await side_by_side(large, small, self._flow)
+        except SourceChanged as error:
+            raise integrity.changed(error.key, error.message.rpartition(": ")[2]) from error
+        finally:
+            await self._abort()
 
-    async def _send(self, item: Item) -> None:
-        if item.size <= self._single or not self._store.capabilities.multipart:
-            await self._put(item)
-        else:
-            await self._send_parts(item)
-        self._done()
+    def _large(self, items: Iterable[Item]) -> Iterator[Work]:
+        for item in items:
+            if item.bundle or item.size <= self._single or not self._store.capabilities.multipart:
+                yield partial(self._put, item)
+            else:
+                parts = _Parts(item, max(self._part, -(-item.size // (self._store.capabilities.max_parts * 9 // 10))))
+                for number in range(1, parts.count + 1):
+                    yield partial(self._send_part, parts, number)
 
     async def _put(self, item: Item) -> None:
-        async with self._flow.slot(item.size):
-            checksum = item.crc
-            if item.data:
-                sums = await integrity.measured(item.path, 0, item.size, digest=True)
-                _check(item, sums)
-                checksum = sums.crc32c
-            await self._store.put(self._root + item.key, self._body(item, 0, item.size, checksum))
+        async with self._flow.slot(item.size, whole=item.bundle):
+            body: MeteredBytes | MeteredBody
+            if item.bundle:
+                data = await run(bundle.read, item)
+                body = MeteredBytes(data, bucket=self._flow.bucket, count=self._count)
+            else:
+                (member,) = item.members
+                path = member.file.path
+                if member.data:
+                    check = partial(integrity.check_data, path, member.crc)
+                    body = self._body(path, 0, item.size, inspector=Crc32(check))
+                else:
+                    body = self._body(path, 0, item.size, checksum=member.crc)
+            await self._store.put(self._root + item.key, body)
+        self._done(item)
 
-    async def _send_parts(self, item: Item) -> None:
+    async def _send_part(self, parts: _Parts, number: int) -> None:
+        item = parts.item
         key = self._root + item.key
-        size = max(self._part, -(-item.size // (self._store.capabilities.max_parts * 9 // 10)))
-        upload = await self._store.create_upload(key)
-        try:
-            sums: dict[int, Sums] = {}
-            parts: dict[int, Part] = {}
+        (member,) = item.members
+        offset = (number - 1) * parts.size
+        length = min(parts.size, item.size - offset)
+        inspector = Crc32() if member.data else None
+        async with self._flow.slot(length):
+            async with parts.opening:
+                if not parts.id:
+                    self._unfinished.add(parts)
+                    parts.id = await self._store.create_upload(key)
+            body = self._body(member.file.path, offset, length, inspector=inspector)
+            part = await self._store.upload_part(key, parts.id, number, body)
+            parts.sums[number] = Sums(length, body.crc32c or 0, inspector.value if inspector else None)
+            parts.sent[number] = part
+            last = len(parts.sent) == parts.count
+        if last:
+            parts.check()
+            async with self._flow.slot(0):
+                await self._store.complete_upload(key, parts.id, [parts.sent[one] for one in sorted(parts.sent)])
+            self._unfinished.discard(parts)
+            self._done(item)
 
-            async def send_part(number: int) -> None:
-                offset = (number - 1) * size
-                length = min(size, item.size - offset)
-                async with self._flow.slot(length):
-                    sums[number] = await integrity.measured(item.path, offset, length, digest=item.data)
-                    body = self._body(item, offset, length, sums[number].crc32c)
-                    parts[number] = await self._store.upload_part(key, upload, number, body)
+    def _body(
+        self, path: StrPath, offset: int, size: int, *, checksum: int | None = None, inspector: Crc32 | None = None
+    ) -> MeteredBody:
+        return MeteredBody(
+            path, offset, size, checksum, bucket=self._flow.bucket, count=self._count, inspector=inspector
+        )
 
-            count = -(-item.size // size)
-            await each(range(1, count + 1), self._flow.slots, send_part)
-            _check(item, integrity.combine([sums[number] for number in sorted(sums)]))
-            await self._store.complete_upload(key, upload, [parts[number] for number in sorted(parts)])
-        except BaseException:
-            await self._abort(key, upload)
-            raise
-
-    def _body(self, item: Item, offset: int, size: int, checksum: int) -> MeteredBody:
-        return MeteredBody(item.path, offset, size, checksum, bucket=self._flow.bucket, count=self._count)
-
-    async def _abort(self, key: str, upload: str) -> None:
+    async def _abort(self) -> None:
         """Parts cost money until aborted; a failure to abort must not hide the failure that led here."""
-        with contextlib.suppress(TimeoutError, StoreError):
+        left = [(self._root + parts.item.key, parts.id) for parts in self._unfinished if parts.id]
+        self._unfinished.clear()
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ABORT_TIMEOUT):
-                await self._store.abort_upload(key, upload)
+                for key, upload in left:
+                    with contextlib.suppress(StoreError):
+                        await self._store.abort_upload(key, upload)
 
 
-def _check(item: Item, sums: Sums) -> None:
-    if item.data:
-        if sums.crc32 != item.crc:
-            raise integrity.corrupt_data(item.path, sums.crc32, item.crc)
-    elif sums.crc32c != item.crc:
-        message = f"{item.path} changed while it was sent: the snapshot was removed under us"
-        raise AgentError(Reason.SNAPSHOT_GONE, message, retryable=True)
+class _Parts:
+    """A multipart upload under way. ``size`` is that of a part, ``id`` the store's, empty until the first part."""
+
+    def __init__(self, item: Item, size: int) -> None:
+        self.item = item
+        self.size = size
+        self.count = -(-item.size // size)
+        self.id = ""
+        self.opening = asyncio.Lock()
+        self.sent: dict[int, Part] = {}
+        self.sums: dict[int, Sums] = {}
+
+    def check(self) -> None:
+        """What was read is what was planned: else there will be no object."""
+        (member,) = self.item.members
+        sums = integrity.combine([self.sums[number] for number in sorted(self.sums)])
+        if member.data:
+            integrity.check_data(member.file.path, member.crc, sums.crc32 or 0)
+        elif sums.crc32c != member.crc:
+            raise integrity.changed(member.file.path, "its bytes are not the ones that were read before")
 
 
 async def abort_stale(store: ObjectStore, root: str, epoch: str) -> int:

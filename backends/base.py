@@ -8,6 +8,7 @@ UTF-8 bytes. Every failure is a StoreError.
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 __all__ = [
-    "Body", "BytesBody", "Capabilities", "Endpoint", "FileBody", "ObjectMeta", "ObjectStore", "Part", "Parts",
-    "SliceableBody", "Upload", "check_key",
+    "Body", "BytesBody", "Capabilities", "Encryption", "Endpoint", "FileBody", "LockMode", "ObjectMeta", "ObjectStore",
+    "Options", "Part", "Parts", "SliceableBody", "Upload", "check_key",
 ]  # fmt: skip
 
 MAX_KEY = 1024
@@ -71,7 +72,10 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where an S3-compatible store answers; None means the SDK's own chain. As in the agent's protocol."""
+    """Where a store (or an emulator) answers; None means the SDK's own chain. As in the agent's protocol.
+
+    ``region`` and ``path_style`` are S3's.
+    """
 
     url: str | None = None
     region: str | None = None
@@ -79,8 +83,44 @@ class Endpoint(msgspec.Struct, frozen=True):
     insecure_skip_verify: bool = False
 
 
+class Encryption(StrEnum):
+    """How the store encrypts what it keeps."""
+
+    NONE = ""  # as the bucket is set
+    AES256 = "AES256"  # with the store's own keys
+    KMS = "KMS"  # with the user's: ``Options.kms_key``
+
+
+class LockMode(StrEnum):
+    """S3 Object Lock."""
+
+    NONE = ""
+    GOVERNANCE = "GOVERNANCE"
+    COMPLIANCE = "COMPLIANCE"
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How objects are kept; empty is the bucket's own setting. A store refuses (INVALID) what it does not have.
+
+    ``storage_class`` is the store's own word: S3 and GCS storage classes, Azure access tiers. ``kms_key`` is a key's
+    name: an id or ARN for S3, a resource name for GCS, an encryption scope for Azure. ``lock_days`` goes with
+    ``lock_mode``. As in the agent's protocol.
+    """
+
+    storage_class: str = ""
+    encryption: Encryption = Encryption.NONE
+    kms_key: str = ""
+    tags: dict[str, str] = {}
+    requester_pays: bool = False
+    lock_mode: LockMode = LockMode.NONE
+    lock_days: int = 0
+
+
 class Body(Protocol):
-    """Bytes to upload. ``chunks()`` starts at the first byte each time: a retry reads again."""
+    """Bytes to upload. ``chunks()`` starts at the first byte each time: a retry reads again.
+
+    ``crc32c`` may be None until ``chunks()`` has ended once; then it is what was read.
+    """
 
     @property
     def size(self) -> int: ...

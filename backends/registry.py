@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from backends.base import Endpoint, ObjectStore
+import msgspec
+
+from backends.base import Endpoint, ObjectStore, Options
 from backends.errors import Kind, StoreError
+from backends.file import FileStore
 from backends.observe import ObserveStore, Statistics
 from backends.prefix import PrefixStore
 from backends.retry import Policy, RetryStore
@@ -28,34 +33,39 @@ class EndpointLike(Protocol):
 
 
 # Opens what a target without scheme means: the bare store, and the prefix below it that the user asked for.
-Opener = Callable[[str, Endpoint, Mapping[str, str]], Awaitable[tuple[ObjectStore, str]]]
+Opener = Callable[[str, Endpoint, Options, Mapping[str, str]], Awaitable[tuple[ObjectStore, str]]]
 
 
-async def _open_s3(target: str, endpoint: Endpoint, env: Mapping[str, str]) -> tuple[ObjectStore, str]:
-    from backends.s3 import S3Store  # noqa: PLC0415  the SDK costs 0.3 s and is not everybody's
+def _cloud(module: str, store: str) -> Opener:
+    """Targets ``bucket/prefix`` of a class that is imported when it is asked for: an SDK costs 0.3 s.
 
-    bucket, _, prefix = target.strip("/").partition("/")
-    return await S3Store.open(bucket, endpoint, env=env), prefix
+    In a thread, for the event loop's sake.
+    """
+
+    async def opener(
+        target: str, endpoint: Endpoint, options: Options, env: Mapping[str, str]
+    ) -> tuple[ObjectStore, str]:
+        opened = getattr(await asyncio.to_thread(importlib.import_module, module), store)
+        bucket, _, prefix = target.strip("/").partition("/")
+        return await opened.open(bucket, endpoint, options, env=env), prefix
+
+    return opener
 
 
-async def _open_file(target: str, _endpoint: Endpoint, _env: Mapping[str, str]) -> tuple[ObjectStore, str]:
-    from backends.file import FileStore  # noqa: PLC0415  as above
-
+async def _open_file(
+    target: str, _endpoint: Endpoint, _options: Options, _env: Mapping[str, str]
+) -> tuple[ObjectStore, str]:
     if not target.startswith("/"):
         raise StoreError(Kind.INVALID, "open", "file://", target, "a FILE target is an absolute path or file:///path")
     return await FileStore.open(Path(target)), ""
 
 
-async def _not_yet(target: str, _endpoint: Endpoint, _env: Mapping[str, str]) -> tuple[ObjectStore, str]:
-    raise StoreError(Kind.NOT_SUPPORTED, "open", target, "", "this backup type is not supported yet")
-
-
 # Backup type -> its URI schemes and opener. Tests put their own store in (monkeypatch.setitem, "MEMORY").
 OPENERS: dict[str, tuple[tuple[str, ...], Opener]] = {
-    "AWS_S3": (("s3",), _open_s3),
+    "AWS_S3": (("s3",), _cloud("backends.s3", "S3Store")),
     "FILE": (("file",), _open_file),
-    "GCP_BLOB": (("gs", "gcs", "gcp"), _not_yet),
-    "AZURE_BLOB": (("azure", "https"), _not_yet),
+    "GCP_BLOB": (("gs", "gcs", "gcp"), _cloud("backends.gcs", "GcsStore")),
+    "AZURE_BLOB": (("azure", "https"), _cloud("backends.azure", "AzureStore")),
 }
 
 
@@ -63,6 +73,7 @@ async def open_store(
     backup_type: str,
     target: str,
     endpoint: EndpointLike | None = None,
+    options: Options | None = None,
     *,
     env: Mapping[str, str] = os.environ,
     statistics: Statistics | None = None,
@@ -84,9 +95,13 @@ async def open_store(
         message = f"the target's scheme {scheme}:// does not agree with the backup type {backup_type}"
         raise StoreError(Kind.INVALID, "open", target, "", message)
     place = rest if separator else target
+    where = _endpoint(endpoint)
+    if scheme == "https":  # https://account.blob.core.windows.net/container/prefix
+        host, _, place = rest.partition("/")
+        where = msgspec.structs.replace(where, url=where.url or f"https://{host}")
     if not place.strip("/"):
         raise StoreError(Kind.INVALID, "open", target, "", "the target names no bucket or directory")
-    bare, prefix = await opener(place, _endpoint(endpoint), env)
+    bare, prefix = await opener(place, where, options or Options(), env)
     try:
         store: ObjectStore = RetryStore(ObserveStore(bare, statistics), policy)
         return PrefixStore(store, prefix) if prefix else store

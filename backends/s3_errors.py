@@ -1,14 +1,21 @@
-"""What botocore, aiobotocore and aiohttp raise, as StoreErrors. Tables, so that a code is added in one line."""
+"""What S3 answers, as StoreErrors. Tables, so that a code is added in one line. What never got an answer: s3_faults."""
 
 from __future__ import annotations
 
-import ssl
-from typing import Any
+import html
+import re
+import time
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from botocore import exceptions as sdk
 
-from backends.errors import Kind, StoreError
+from backends import s3_faults
+from backends.errors import RETRYABLE, Kind, StoreError
+from backends.redact import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 CODES: dict[str, Kind] = {
     "NoSuchKey": Kind.NOT_FOUND,
@@ -18,11 +25,17 @@ CODES: dict[str, Kind] = {
     "ConditionalRequestConflict": Kind.UNAVAILABLE,  # another conditional write runs: asked again, one of both wins
     "OperationAborted": Kind.UNAVAILABLE,
     "AccessDenied": Kind.FORBIDDEN,
+    "AllAccessDisabled": Kind.FORBIDDEN,
+    "AccountProblem": Kind.FORBIDDEN,
+    "NotSignedUp": Kind.FORBIDDEN,
+    "InvalidPayer": Kind.FORBIDDEN,
+    "MethodNotAllowed": Kind.FORBIDDEN,
     "InvalidAccessKeyId": Kind.UNAUTHENTICATED,
     "SignatureDoesNotMatch": Kind.UNAUTHENTICATED,
     "ExpiredToken": Kind.UNAUTHENTICATED,
     "ExpiredTokenException": Kind.UNAUTHENTICATED,
     "InvalidToken": Kind.UNAUTHENTICATED,
+    "InvalidTokenId": Kind.UNAUTHENTICATED,  # MinIO
     "TokenRefreshRequired": Kind.UNAUTHENTICATED,
     "InvalidSecurity": Kind.UNAUTHENTICATED,
     "RequestTimeTooSkewed": Kind.UNAUTHENTICATED,
@@ -31,6 +44,7 @@ CODES: dict[str, Kind] = {
     "SlowDownWrite": Kind.THROTTLED,  # MinIO
     "Throttling": Kind.THROTTLED,
     "RequestLimitExceeded": Kind.THROTTLED,
+    "IDPCommunicationError": Kind.UNAVAILABLE,  # STS, which says to ask again
     "XMinioServerNotInitialized": Kind.UNAVAILABLE,  # a 503 that is no throttling
     "XMinioStorageFull": Kind.STORE_FULL,
     "XMinioAdminBucketQuotaExceeded": Kind.STORE_FULL,
@@ -56,66 +70,153 @@ STATUSES: dict[int, Kind] = {
 }
 HINTS: dict[Kind, str] = {
     Kind.NO_BUCKET: "create the bucket, or correct the target",
-    Kind.UNAUTHENTICATED: "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY in spec.env, or the service account's role",
+    Kind.UNAUTHENTICATED: s3_faults.CHECK_CREDENTIALS,
     Kind.FORBIDDEN: "allow these credentials to read, write, list and delete there",
     Kind.STORE_FULL: "make room in the store, or delete old backups",
     Kind.CORRUPT: "the bytes that arrived are not the bytes that were sent",
 }
+ANOTHER_REGION = "the bucket is in another region"
+_LOCK = "create the bucket with Object Lock, or leave objectLock out"
+_KMS = "check encryption.kmsKeyId, that the key is enabled and in the bucket's region, and that it may be used"
 CODE_HINTS: dict[str, str] = {
+    "ExpiredToken": "the session has ended: give new credentials, or a role that renews itself",
+    "ExpiredTokenException": "the session has ended: give new credentials, or a role that renews itself",
+    "InvalidToken": "AWS_SESSION_TOKEN is not this store's: leave it out for keys that need none",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY is not the one of AWS_ACCESS_KEY_ID",
+    "InvalidAccessKeyId": "the store does not know AWS_ACCESS_KEY_ID: it was deleted, or is another store's",
     "RequestTimeTooSkewed": "set the clock of this node",
-    "PermanentRedirect": "the bucket is in another region: set AWS_REGION in spec.env",
-    "AuthorizationHeaderMalformed": "the bucket is in another region: set AWS_REGION in spec.env",
+    "NotSignedUp": "the account of these credentials has no S3",
+    "AllAccessDisabled": "the bucket's owner has to open it",
+    "InvalidPayer": "the bucket's owner may not be charged: set endpoint.requesterPays",
+    "InvalidBucketName": "correct the target",
+    "InvalidStorageClass": "the store has no such class: correct storageClass",
+    "InvalidTag": "letters, digits, spaces and + - = . _ : / @ are allowed: correct tags",
+    "InvalidObjectState": "the object is archived: restore it in the store, and wait for that",
+    "ObjectLockConfigurationNotFoundError": _LOCK,
+    "MethodNotAllowed": "the object or bucket may not be changed",
 }
-NO_CREDENTIALS = (
-    "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in spec.env, "
-    "or use a service account with a role"
-)
-_CREDENTIALS: tuple[type[Exception], ...] = (
-    sdk.PartialCredentialsError, sdk.ProfileNotFound, sdk.ConfigNotFound, sdk.InvalidConfigError,
-    sdk.UnknownCredentialError, sdk.UnauthorizedSSOTokenError, sdk.SSOTokenLoadError,
-)  # fmt: skip
-_FLEETING: tuple[type[Exception], ...] = (
-    sdk.CredentialRetrievalError, sdk.TokenRetrievalError, sdk.MetadataRetrievalError,
-)  # fmt: skip
-_TIMEOUTS: tuple[type[Exception], ...] = (sdk.ConnectTimeoutError, sdk.ReadTimeoutError, TimeoutError)
-_NETWORK: tuple[type[Exception], ...] = (
-    sdk.HTTPClientError, sdk.ConnectionError, sdk.IncompleteReadError, sdk.ResponseStreamingError,
-    aiohttp.ClientError, OSError,
-)  # fmt: skip
+# What it takes, by our verb; from "Policies and permissions in Amazon S3", user guide.
+PERMISSIONS: dict[str, str] = {
+    "put": "s3:PutObject",
+    "get": "s3:GetObject",
+    "head": "s3:GetObject and s3:ListBucket",
+    "delete": "s3:DeleteObject",
+    "list": "s3:ListBucket",
+    "copy": "s3:GetObject and s3:PutObject",
+    "create upload": "s3:PutObject",
+    "upload part": "s3:PutObject",
+    "complete upload": "s3:PutObject",
+    "list parts": "s3:ListMultipartUploadParts",
+    "abort upload": "s3:AbortMultipartUpload",
+    "list uploads": "s3:ListBucketMultipartUploads",
+}
+_REGIONAL = frozenset({"PermanentRedirect", "TemporaryRedirect", "IllegalLocationConstraintException", "301"})
+_EXPECTED = re.compile(r"expecting '([a-z0-9-]+)'")
 
 
-def translate(error: Exception, operation: str, store: str, key: str) -> StoreError:
-    """The StoreError for ``error``; the caller raises it ``from`` the original."""
+def translate(error: Exception, operation: str, store: str, key: str, *, seen: bool = False) -> StoreError:
+    """The StoreError for ``error``; the caller raises it ``from`` the original.
+
+    ``seen``: the endpoint has answered as S3 does in this run, so what is odd now is a broken connection.
+    """
     if isinstance(error, StoreError):
         return error
     if isinstance(error, sdk.ClientError):
         return _answered(error, operation, store, key)
-    kind, message, retryable = _unanswered(error)
-    return StoreError(kind, operation, store, key, message, retryable)
+    seen = seen or bool(getattr(error, s3_faults.SEEN, False))
+    fault = s3_faults.of(error, seen=seen)
+    return StoreError(fault.kind, operation, store, key, redact(fault.message), fault.retryable)
 
 
 def code_of(error: sdk.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def refusal(  # noqa: PLR0917  the answer, then the names as in translate
+    status: int, headers: Mapping[str, str], body: bytes, operation: str, store: str, key: str, *, seen: bool = False
+) -> StoreError:
+    """The same for an answer (status 300 and above) to a request that was sent by hand; header names in lower case."""
+    found = {name: _element(body, name) for name in ("Code", "Message", "Region")}
+    if not found["Code"]:
+        strange = s3_faults.not_s3(status, headers, body, seen=seen)
+        if strange is not None:
+            return translate(strange, operation, store, key)
+        found["Code"] = str(status)
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": headers}
+    return _said(found, metadata, operation, store, key)
+
+
+def code_of_body(body: bytes) -> str:
+    """The code in an error's XML; empty where there is none."""
+    return _element(body, "Code")
+
+
+def _element(body: bytes, name: str) -> str:
+    found = re.search(rf"<{name}>([^<]*)</{name}>".encode(), body[: 1 << 16])
+    return html.unescape(found[1].decode("utf-8", "replace")).strip() if found else ""
+
+
 def _answered(error: sdk.ClientError, operation: str, store: str, key: str) -> StoreError:
     """The store (or STS, on the way to it) said no."""
     answer: dict[str, Any] = error.response
-    code, text = code_of(error), str(answer.get("Error", {}).get("Message", ""))
-    metadata = answer.get("ResponseMetadata", {})
+    said, metadata = answer.get("Error", {}), answer.get("ResponseMetadata", {})
+    made = _said(said, metadata, operation, store, key)
+    if said.get(s3_faults.RENEWED):  # other keys were found: the same request will be signed with them
+        made.retryable = True
+    elif error.operation_name in s3_faults.CREDENTIAL_CALLS and made.kind not in RETRYABLE:
+        message = sentence(code_of(error), str(said.get("Message", "")), Kind.UNAUTHENTICATED)
+        return StoreError(Kind.UNAUTHENTICATED, operation, store, key, f"{error.operation_name} was refused: {message}")
+    return made
+
+
+def _said(said: Mapping[str, Any], metadata: Mapping[str, Any], operation: str, store: str, key: str) -> StoreError:
+    code, text = str(said.get("Code", "")), str(said.get("Message", ""))
+    headers = metadata.get("HTTPHeaders", {})
     kind = kind_of(code, int(metadata.get("HTTPStatusCode", 0)))
-    if error.operation_name.startswith("AssumeRole"):
-        kind = Kind.UNAUTHENTICATED
-    after = str(metadata.get("HTTPHeaders", {}).get("retry-after", ""))
-    seconds = float(after) if after.isdecimal() else None
-    return StoreError(kind, operation, store, key, sentence(code, text, kind), retry_after=seconds)
+    region = str(said.get("Region") or headers.get("x-amz-bucket-region") or "")
+    message = sentence(code, text, kind, operation=operation, region=region, date=headers.get("date", ""))
+    after = str(headers.get("retry-after", ""))
+    return StoreError(kind, operation, store, key, message, retry_after=float(after) if after.isdecimal() else None)
 
 
-def sentence(code: str, text: str, kind: Kind) -> str:
-    """The store's code and words, and what to do."""
-    said = ": ".join(part for part in (code, text) if part and part != "None" and not part.isdecimal())
-    hint = CODE_HINTS.get(code) or HINTS.get(kind)
-    return f"{said.rstrip('.')} ({hint})" if hint else said
+def sentence(code: str, text: str, kind: Kind, *, operation: str = "", region: str = "", date: str = "") -> str:
+    """The store's code and words, and what to do. ``region`` and ``date`` are what the store named as its own."""
+    words = " ".join(text.split())[:300]
+    said = ": ".join(part for part in (code, words) if part and part != "None" and not part.isdecimal()).rstrip(".")
+    hint = _special(code, words, kind, region, date) or CODE_HINTS.get(code, "")
+    if not hint and kind is Kind.FORBIDDEN and operation in PERMISSIONS:
+        hint = f"allow {PERMISSIONS[operation]} to these credentials; the bucket may be another account's"
+    hint = hint or HINTS.get(kind, "")
+    return redact(f"{said} ({hint})" if said and hint else said or hint or f"the store answered {code}")
+
+
+def _special(code: str, text: str, kind: Kind, region: str, date: str) -> str:
+    """Hints that depend on more than the code."""
+    if code == "AuthorizationHeaderMalformed" and not region:
+        expected = _EXPECTED.search(text)
+        return _other_region(expected[1] if expected else "") if "region" in text else s3_faults.CHECK_CREDENTIALS
+    if code in _REGIONAL or code == "AuthorizationHeaderMalformed":
+        return _other_region(region)
+    if code == "RequestTimeTooSkewed":
+        return _skew(date)
+    lower = text.lower()
+    if code.startswith("KMS.") or "kms" in lower:
+        return "set a key up in the store, or leave encryption out" if kind is Kind.NOT_SUPPORTED else _KMS
+    return _LOCK if "object lock" in lower or "objectlock" in lower else ""
+
+
+def _other_region(region: str) -> str:
+    named = f", {region}" if region else ""
+    return f"{ANOTHER_REGION}{named}: set AWS_REGION in spec.env, or endpoint.region"
+
+
+def _skew(date: str) -> str:
+    """How far this node's clock is from the store's, by the answer's ``Date``."""
+    try:
+        ahead = time.time() - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return CODE_HINTS["RequestTimeTooSkewed"]
+    return f"the clock of this node is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}: set it"
 
 
 def kind_of(code: str, status: int) -> Kind:
@@ -123,38 +224,3 @@ def kind_of(code: str, status: int) -> Kind:
     if code.isdecimal():  # a HEAD has no body; botocore puts the status there
         status = int(code)
     return CODES.get(code) or STATUSES.get(status) or (Kind.UNAVAILABLE if status >= 500 else Kind.INVALID)
-
-
-def _unanswered(error: Exception) -> tuple[Kind, str, bool | None]:
-    """Nothing was sent, or nothing sensible came back: kind, message, retryable (None: as the kind says)."""
-    if isinstance(error, sdk.NoCredentialsError):
-        return Kind.UNAUTHENTICATED, NO_CREDENTIALS, None
-    if isinstance(error, _CREDENTIALS):
-        return Kind.UNAUTHENTICATED, f"{error} ({HINTS[Kind.UNAUTHENTICATED]})", None
-    if isinstance(error, _FLEETING):
-        return Kind.UNAUTHENTICATED, str(error), True
-    if isinstance(error, sdk.SSLError):
-        hint = _tls_hint(error)
-        return Kind.UNAVAILABLE, f"{error} ({hint})" if hint else str(error), not hint
-    if isinstance(error, _TIMEOUTS):
-        return Kind.TIMEOUT, str(error) or "no answer in time", None
-    if isinstance(error, sdk.FlexibleChecksumError):
-        return Kind.CORRUPT, str(error), None
-    if isinstance(error, _NETWORK):
-        return Kind.UNAVAILABLE, str(error) or type(error).__name__, None
-    words = " ".join(str(error).split())  # validation errors come in lines
-    return Kind.INVALID, f"{type(error).__name__}: {words[:300]}", None
-
-
-_NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}  # what OpenSSL calls a plain answer; aiohttp's error has no reason
-
-
-def _tls_hint(error: BaseException | None) -> str:
-    """What to do about a refusal that stands until somebody changes something; empty for a broken handshake."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError):
-            return "set AWS_CA_BUNDLE to the store's authority, or insecureSkipVerify to go without"
-        if isinstance(error, ssl.SSLError) and getattr(error, "reason", "") in _NOT_TLS:
-            return "the endpoint speaks http, not https"
-        error = error.__cause__ or error.__context__
-    return ""

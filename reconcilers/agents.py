@@ -207,6 +207,8 @@ class Agents:
         if (endpoint := location.endpoint) is not None:
             query |= msgspec.to_builtins(endpoint)
             query["endpointUrl"] = query.pop("url", "")
+        if location.options is not None and location.options.requester_pays:
+            query["requesterPays"] = True
         query = {k: str(v).lower() if isinstance(v, bool) else v for k, v in query.items() if v not in (None, "")}
         path = f"/v1/catalog/backups/{quote(tag, safe='')}?{urlencode(query)}"
         return await self._call(address, "GET", path, ClusterRecord, timeout=_CATALOG_TIMEOUT)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.protocol import Endpoint, Location
+from agent.protocol import Endpoint, Location, StoreOptions
+from reconcilers.api.backup import ServerSideEncryption
 
 if TYPE_CHECKING:
     from reconcilers.api import common
+    from reconcilers.api.backup import BackupSpec
 
 _SCHEMES = {"AWS_S3": "s3", "GCP_BLOB": "gs", "AZURE_BLOB": "azure", "FILE": "file"}
 
 
-def to_agent(backup_type: str, target: str, endpoint: common.Endpoint | None) -> Location:
+def to_agent(
+    backup_type: str, target: str, endpoint: common.Endpoint | None, writing: BackupSpec | None = None
+) -> Location:
+    """``writing`` is the backup whose objects are written there: it says how they are kept."""
     return Location(
         backup_type=backup_type,
         target=target,
@@ -24,7 +29,20 @@ def to_agent(backup_type: str, target: str, endpoint: common.Endpoint | None) ->
             path_style=endpoint.path_style,
             insecure_skip_verify=endpoint.insecure_skip_verify,
         ),
+        options=_options(endpoint, writing),
     )
+
+
+def _options(endpoint: common.Endpoint | None, writing: BackupSpec | None) -> StoreOptions | None:
+    """None where nothing is asked for."""
+    told = StoreOptions(requester_pays=endpoint is not None and endpoint.requester_pays)
+    if writing is not None:
+        told.storage_class, told.tags = writing.storage_class, writing.tags
+        if writing.encryption is not None and writing.encryption.sse != ServerSideEncryption.NONE:
+            told.encryption, told.kms_key = writing.encryption.sse.value, writing.encryption.kms_key_id
+        if writing.object_lock is not None:
+            told.lock_mode, told.lock_days = writing.object_lock.mode.value, writing.object_lock.days
+    return None if told == StoreOptions() else told
 
 
 def uri(backup_type: str, target: str) -> str:

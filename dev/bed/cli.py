@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from dev.bed import cluster, kind
+from dev.bed import cluster, kind, stores
 from dev.bed.say import BedError, note
 from dev.bed.settings import Settings, default_name
 
@@ -32,6 +32,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     status.add_argument("--json", action="store_true", help="for programs")
     load = verbs.add_parser("load", help="build the images that changed and load them")
     load.add_argument("--only", choices=["cassandra", "operator"], default="all", help="one of them")
+    store = verbs.add_parser("store", help="start object stores beside MinIO, which is up with the cluster")
+    store.add_argument("stores", nargs="+", choices=list(stores.SERVERS), metavar="NAME", help="s3, gcs or azure")
     verbs.add_parser("kubeconfig", help="print its path")
     return parser.parse_args(arguments)
 
@@ -41,8 +43,9 @@ def _print(status: dict[str, Any]) -> None:
     print(f"node        {status['node']['name']}: {'Ready' if status['node']['ready'] else 'not ready'}")
     print(f"apiserver   {status['apiserver']}")
     print(f"kubeconfig  {status['kubeconfig']}")
-    minio = status["minio"]
-    print(f"minio       {minio['endpoint']}  (keys {minio['access_key']} / {minio['secret_key']})")
+    for name, store in status["stores"].items():
+        shown = f"{store['endpoint']}  ({store['user']} / {store['password']})".replace("  ( / )", "")
+        print(f"{name:11} {shown if store['running'] else f'not running: dev/cluster store {name}'}")
     print(f"audit log   {status['audit_log']}")
     for name, pid in status.get("processes", {}).items():
         print(f"  {name:25} {pid or 'not running'}")
@@ -65,6 +68,9 @@ def main(arguments: Sequence[str]) -> int:
             return 0 if status["up"] else 1
         if options.verb == "load":
             backend.load(bed, options.only)
+        elif options.verb == "store":
+            for name in options.stores:
+                backend.store(bed, name)
         else:
             getattr(backend, options.verb)(bed)
     except BedError as error:

@@ -6,12 +6,12 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from dev.bed import certs, controlplane, dns, holder, images, minio, netns, node, packages, tools, volumes
+from dev.bed import certs, controlplane, dns, holder, images, netns, node, packages, stores, tools, volumes
 from dev.bed.contexts import Image
 from dev.bed.paths import REPO, locked
 from dev.bed.process import Inside
 from dev.bed.say import BedError, Steps, note, wait_for
-from dev.bed.settings import MINIO_KEY, MINIO_SECRET, Settings
+from dev.bed.settings import Settings
 
 PROGRAMS = (
     *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"),
@@ -56,7 +56,7 @@ def _start(bed: Settings, steps: Steps, programs: dict[str, Path], pool: Executo
     steps("etcd, kube-apiserver, containerd, MinIO")
     controlplane.start_store(inside, programs)
     controlplane.start_apiserver(bed, inside, programs, pki)
-    minio.start(bed, inside, programs)
+    stores.start(bed, inside, stores.ALWAYS, programs["minio"])
     node.start_containerd(bed, inside)
     steps("images: imported as they are built; waiting for the API server")
     loading = [pool.submit(_load_built, bed, image, one) for image, one in built.items()]
@@ -71,7 +71,7 @@ def _start(bed: Settings, steps: Steps, programs: dict[str, Path], pool: Executo
     wait_for("a node that is ready", lambda: node.ready(bed, api), seconds=90, hint=bed.logs / "kubelet.log")
     steps("the node is ready; waiting for DNS and MinIO")
     dns.wait_ready(bed)
-    minio.wait_ready(bed)
+    stores.wait_ready(bed.address, stores.ALWAYS, bed.logs)
     steps("waiting for the images")
     for one in loading:
         one.result()
@@ -107,20 +107,36 @@ def load(bed: Settings, which: str) -> None:
         images.load(bed, image, images.build(image))
 
 
+def store(bed: Settings, name: str) -> None:
+    """Start one of the object stores where it does not run."""
+    _root()
+    with locked(f"cluster-{bed.name}"):
+        found = holder.find(bed)
+        if found is None:
+            msg = "the cluster is not up: dev/cluster up"
+            raise BedError(msg)
+        tool, inside = stores.SERVERS[name].tool, Inside(found, bed.state)
+        if not inside.running(tool):
+            stores.start(bed, inside, name, tools.ensure([tool])[tool])
+        stores.wait_ready(bed.address, name, bed.logs)
+        note(f"  {name}: {tool} at {stores.SERVERS[name].endpoint(bed.address)}")
+
+
 def status(bed: Settings) -> dict[str, Any]:
     """What `status --json` prints. `up` is true if every part of it works."""
     found = holder.find(bed)
     daemons = Inside(found, bed.state).daemons() if found else {}
     running = {name for name, pid in daemons.items() if pid}
     is_ready = bool(found) and running >= DAEMONS and node.ready(bed, controlplane.Api(bed, "admin"))
+    servers = {name: server.describe(bed.address) for name, server in stores.SERVERS.items()}
     return {
         "name": bed.name,
         "backend": "bed",
-        "up": is_ready and minio.ready(bed),
+        "up": is_ready and servers[stores.ALWAYS]["running"],
         "apiserver": bed.apiserver,
         "kubeconfig": str(bed.kubeconfig),
         "node": {"name": bed.node, "ready": is_ready},
-        "minio": {"endpoint": bed.minio, "access_key": MINIO_KEY, "secret_key": MINIO_SECRET},
+        "stores": servers,
         "audit_log": str(bed.audit_log),
         "state": str(bed.state),
         "logs": str(bed.logs),

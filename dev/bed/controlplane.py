@@ -28,7 +28,8 @@ STORAGE_CLASS = {
     "metadata": {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
     "provisioner": "bed/local",
     "reclaimPolicy": "Delete",
-    "volumeBindingMode": "Immediate",
+    # As kind's. With Immediate the scheduler at times left a pod for five minutes whose claim had long been bound.
+    "volumeBindingMode": "WaitForFirstConsumer",
 }
 
 

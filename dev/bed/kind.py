@@ -6,13 +6,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from dev.bed import contexts
+from dev.bed import contexts, stores
 from dev.bed.paths import REPO
 from dev.bed.say import BedError, Steps, note
-from dev.bed.settings import MINIO_KEY, MINIO_SECRET, Settings
+from dev.bed.settings import Settings
 
 NODE_IMAGE = "kindest/node:v1.34.0"
-MINIO_IMAGE = "minio/minio:latest"
 IMAGES = {
     "cassandra": [contexts.CASSANDRA],
     "operator": [contexts.OPERATOR],
@@ -46,10 +45,7 @@ def up(bed: Settings) -> None:
         argv = ["create", "cluster", "--name", bed.name, "--image", NODE_IMAGE, "--wait", "120s"]
         _run("kind", *argv, "--kubeconfig", bed.kubeconfig)
     steps("MinIO, a container on the cluster's network")
-    if not _run("docker", "ps", "-q", "-f", f"name=^{bed.name}-minio$").strip():
-        argv = ["run", "-d", "--rm", "--name", f"{bed.name}-minio", "--network", "kind", "-p", "127.0.0.1:9000:9000"]
-        argv += ["-e", f"MINIO_ROOT_USER={MINIO_KEY}", "-e", f"MINIO_ROOT_PASSWORD={MINIO_SECRET}"]
-        _run("docker", *argv, MINIO_IMAGE, "server", "/data")
+    store(bed, stores.ALWAYS)
     steps("images")
     load(bed, "all")
     note(f"up in {steps.elapsed():.0f} s; export KUBECONFIG={bed.kubeconfig}")
@@ -66,21 +62,45 @@ def load(bed: Settings, which: str) -> None:
         _run("kind", "load", "docker-image", "--name", bed.name, *image.names)
 
 
+def store(bed: Settings, name: str) -> None:
+    server, container = stores.SERVERS[name], _container(bed, name)
+    if not _run("docker", "ps", "-q", "-f", f"name=^{container}$").strip():
+        variables = [word for key, value in server.environment.items() for word in ("-e", f"{key}={value}")]
+        command = [*server.command, *server.arguments("0.0.0.0", server.port, Path("/data"))]
+        _run(
+            *("docker", "run", "-d", "--rm", "--name", container, "--network", "kind", *variables, server.image),
+            *command,
+        )
+    stores.wait_ready(_address(bed, name), name)
+    if name == "gcs":  # only now is there an address to send clients on to
+        stores.tell_external_url(_address(bed, name))
+
+
+def _container(bed: Settings, name: str) -> str:
+    return f"{bed.name}-{stores.SERVERS[name].tool}"
+
+
+def _address(bed: Settings, name: str) -> str:
+    """Of the container, on the network that it shares with the nodes; "" where it does not run."""
+    form = "{{.NetworkSettings.Networks.kind.IPAddress}}"
+    argv = ["docker", "inspect", "-f", form, _container(bed, name)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def down(bed: Settings) -> None:
     _run("kind", "delete", "cluster", "--name", bed.name)
-    subprocess.run(["docker", "rm", "-f", f"{bed.name}-minio"], capture_output=True, check=False)
+    containers = [_container(bed, name) for name in stores.SERVERS]
+    subprocess.run(["docker", "rm", "-f", *containers], capture_output=True, check=False)
     shutil.rmtree(bed.state, ignore_errors=True)
 
 
 def status(bed: Settings) -> dict[str, Any]:
     up_now = _exists(bed)
-    server, nodes, address = "", [], ""
+    server, nodes = "", []
     if up_now:
         config = json.loads(_run("kubectl", "--kubeconfig", bed.kubeconfig, "config", "view", "-o", "json"))
         server = config["clusters"][0]["cluster"]["server"]
         nodes = json.loads(_run("kubectl", "--kubeconfig", bed.kubeconfig, "get", "nodes", "-o", "json"))["items"]
-        form = "{{.NetworkSettings.Networks.kind.IPAddress}}"
-        address = _run("docker", "inspect", "-f", form, f"{bed.name}-minio").strip()
     ready = [
         any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"]["conditions"])
         for node in nodes
@@ -92,7 +112,7 @@ def status(bed: Settings) -> dict[str, Any]:
         "apiserver": server,
         "kubeconfig": str(bed.kubeconfig),
         "node": {"name": f"{bed.name}-control-plane", "ready": bool(ready) and all(ready)},
-        "minio": {"endpoint": f"http://{address}:9000", "access_key": MINIO_KEY, "secret_key": MINIO_SECRET},
+        "stores": {name: one.describe(_address(bed, name)) for name, one in stores.SERVERS.items()},
         "audit_log": None,  # kind's own policy would need a mount of ours into its node
         "state": str(bed.state),
         "repo": str(REPO),

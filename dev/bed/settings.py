@@ -12,9 +12,6 @@ from pathlib import Path
 from dev.bed.paths import cache
 from dev.bed.say import BedError
 
-MINIO_KEY = "minioadmin"
-MINIO_SECRET = "minioadmin"  # a fixed test credential of a store that no other machine can reach
-
 
 def default_name() -> str:
     return os.environ.get("CLUSTER_NAME", "cassandra-operator")
@@ -94,7 +91,7 @@ class Settings:
 
     @property
     def address(self) -> str:
-        """The bridge's: of the node, the API server, DNS and MinIO."""
+        """The bridge's: of the node, the API server, DNS and the object stores."""
         return f"10.{100 + 2 * self.number}.0.1"
 
     @property
@@ -104,7 +101,3 @@ class Settings:
     @property
     def apiserver(self) -> str:
         return f"https://{self.address}:6443"
-
-    @property
-    def minio(self) -> str:
-        return f"http://{self.address}:9000"

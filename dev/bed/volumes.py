@@ -21,6 +21,7 @@ from dev.bed.settings import Settings
 
 CLASS = "local"
 BY = "pv.kubernetes.io/provisioned-by"
+SCHEDULED = "volume.kubernetes.io/selected-node"
 PROVISIONER = STORAGE_CLASS["provisioner"]
 CLAIMS = "/api/v1/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
@@ -32,7 +33,7 @@ def start(bed: Settings, inside: Inside, repo: Path) -> None:
 
 
 class Provisioner:
-    """Two level-triggered handlers: a claim without a volume gets one, a volume without a claim goes."""
+    """Two level-triggered handlers: a claim whose pod was scheduled gets a volume, a volume without a claim goes."""
 
     def __init__(self, bed: Settings) -> None:
         self.api = Api(bed, "volumes")
@@ -41,7 +42,8 @@ class Provisioner:
 
     def claim(self, claim: dict[str, Any]) -> None:
         meta, spec = claim["metadata"], claim["spec"]
-        if spec.get("storageClassName") != CLASS or spec.get("volumeName") or "deletionTimestamp" in meta:
+        wanted = spec.get("storageClassName") == CLASS and SCHEDULED in meta.get("annotations", {})
+        if not wanted or spec.get("volumeName") or "deletionTimestamp" in meta:
             return
         name = f"pvc-{meta['uid']}"
         folder = self.root / name

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from dev.scenario import bed, state
-from dev.scenario.demo import Demo, Different
+from dev.scenario.demo import NAMESPACE, Demo, Different
 from dev.scenario.documents import RESTORED
 from dev.scenario.kubectl import KubectlError, WaitedTooLong
+from dev.scenario.places import STORAGE, place
 from dev.scenario.timeline import Timeline
 from dev.scenario.waiting import Failed
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description="The main job on a local cluster.")
+    parser.add_argument("--storage", default="s3", choices=STORAGE, help="where backups go (default: %(default)s)")
+    options = parser.parse_args()
     timeline = Timeline()
     try:
         with timeline.step("the cluster is up, with this checkout's images") as step:
             found = bed.up()
+            where = place(options.storage, found.kubectl(NAMESPACE))
             step.detail = f"{found.name} ({found.backend})"
     except bed.ClusterError as error:
         print(error, file=sys.stderr)
         return 1
-    demo = Demo(found, found.store_user, found.store_password, time=timeline)
+    demo = Demo(found, where, time=timeline)
     try:
         demo.run()
     except (Different, Failed, KubectlError, WaitedTooLong) as error:

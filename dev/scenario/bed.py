@@ -20,16 +20,22 @@ class ClusterError(Exception):
 
 
 @dataclass(frozen=True)
+class Server:
+    """An object store's. Its URL is one for pods and for this machine alike; the keys are its owner's."""
+
+    url: str
+    user: str
+    password: str
+
+
+@dataclass(frozen=True)
 class Bed:
-    """A cluster that is up. The store's endpoint is one for pods and for this machine alike."""
+    """A cluster that is up."""
 
     name: str
     backend: str  # bed or kind
     kubeconfig: Path
     node: str
-    store: str
-    store_user: str
-    store_password: str
     audit_log: Path | None  # writes only, one JSON object a line; kind has none
 
     def kubectl(self, namespace: str) -> Kubectl:
@@ -42,17 +48,21 @@ def up() -> Bed:
     return describe()
 
 
+def server(store: str) -> Server:
+    """Of the store ``s3``, ``gcs`` or ``azure``, started where it does not run."""
+    _run("store", store)
+    found = json.loads(_run("status", "--json", capture=True))["stores"][store]
+    return Server(found["endpoint"], found["user"], found["password"])
+
+
 def describe() -> Bed:
     status = json.loads(_run("status", "--json", capture=True))
-    minio, audit = status["minio"], status.get("audit_log")
+    audit = status.get("audit_log")
     return Bed(
         name=status["name"],
         backend=status["backend"],
         kubeconfig=Path(status["kubeconfig"]),
         node=status["node"]["name"],
-        store=minio["endpoint"],
-        store_user=minio["access_key"],
-        store_password=minio["secret_key"],
         audit_log=Path(audit) if audit else None,
     )
 

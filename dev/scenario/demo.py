@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dev.scenario import dataset, documents, install, nodes
+from dev.scenario import dataset, install, nodes
 from dev.scenario.cql import Consistency, session
-from dev.scenario.documents import BACKUP, BOTH, BUCKET, DATACENTER, RESTORED, SMALL
-from dev.scenario.store import Store
+from dev.scenario.documents import BACKUP, BOTH, DATACENTER, RESTORED, SMALL
 from dev.scenario.timeline import Timeline, together
 from dev.scenario.waiting import wait_for
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from dev.scenario.bed import Bed
     from dev.scenario.dataset import Picture
     from dev.scenario.kubectl import Kubectl
+    from dev.scenario.places import Place
 
 NAMESPACE = "cassandra-demo"
 REPLICAS = 3  # as the user's datacenter has
@@ -31,21 +31,16 @@ class Different(Exception):  # noqa: N818  it reads as what happened
 
 @dataclass
 class Demo:
-    """One run on a cluster that is up. ``access`` and ``secret`` are the keys that the agents get."""
+    """One run on a cluster that is up, with backups in one of its stores."""
 
     bed: Bed
-    access: str
-    secret: str
+    place: Place
     namespace: str = NAMESPACE
     time: Timeline = field(default_factory=Timeline)
 
     @cached_property
     def kubectl(self) -> Kubectl:
         return self.bed.kubectl(self.namespace)
-
-    @cached_property
-    def store(self) -> Store:
-        return Store(self.bed.store, self.bed.store_user, self.bed.store_password)
 
     def run(self) -> Picture:
         """Everything; returns the picture of what was backed up. Raises at the first thing that is not right."""
@@ -61,8 +56,8 @@ class Demo:
     def prepare(self) -> None:
         with self.time.step("clean: namespace and bucket of an earlier run") as step:
             install.remove_namespace(self.kubectl)
-            self.store.make_empty(BUCKET)  # now that nobody writes to it any more
-            step.detail = f"bucket {BUCKET}"
+            self.place.store.make_empty(self.place.documents.target)  # now that nobody writes to it any more
+            step.detail = f"{self.place.name}, {self.place.documents.target}"
         with self.time.step("install the operator") as step:
             install.namespace(self.kubectl)
             install.operator(self.kubectl)
@@ -70,10 +65,11 @@ class Demo:
 
     def start(self) -> None:
         """Both datacenters at the same time."""
-        kubectl = self.kubectl
-        kubectl.apply(documents.secret(self.access, self.secret))
-        kubectl.apply(documents.datacenter(self.bed.store))
-        kubectl.apply(documents.other_datacenter(SMALL, self.bed.store, 1))
+        kubectl, documents = self.kubectl, self.place.documents
+        for needed in documents.objects:
+            kubectl.apply(needed)
+        kubectl.apply(documents.datacenter())
+        kubectl.apply(documents.other_datacenter(SMALL, 1))
         together(lambda: self._ready(DATACENTER, REPLICAS), lambda: self._ready(SMALL, 1))
 
     def fill(self) -> Picture:
@@ -91,8 +87,8 @@ class Demo:
 
     def back_up(self) -> None:
         """The user's backup, then one that selects both datacenters; they queue behind each other by themselves."""
-        self.kubectl.apply(documents.backup())
-        self.kubectl.apply(documents.other_backup(BOTH, {"app": "cassandra"}))
+        self.kubectl.apply(self.place.documents.backup())
+        self.kubectl.apply(self.place.documents.other_backup(BOTH, {"app": "cassandra"}))
         self._backed_up(BACKUP, REPLICAS, 1)
         self._backed_up(BOTH, REPLICAS + 1, 2)
 
@@ -101,7 +97,7 @@ class Demo:
             step.detail = f"{nodes.delete_with_claims(self.kubectl, DATACENTER)} claims"
 
     def restore(self) -> None:
-        made = documents.other_datacenter(RESTORED, self.bed.store, REPLICAS, restoreFromBackup=BACKUP)
+        made = self.place.documents.other_datacenter(RESTORED, REPLICAS, restoreFromBackup=BACKUP)
         self.kubectl.apply(made)
         self._ready(RESTORED, REPLICAS, f"restore {RESTORED} from {BACKUP}")
 

@@ -18,9 +18,10 @@ def names(kubectl: Kubectl, datacenter: str) -> list[str]:
 
 
 def claims(kubectl: Kubectl, datacenter: str) -> list[str]:
-    """The claims that the datacenter's pods use."""
+    """The claims of the nodes' data; the directory of a FILE store is a claim too, and is no datacenter's own."""
     volumes = [volume for pod in pods(kubectl, datacenter) for volume in pod["spec"]["volumes"]]
-    return [volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume]
+    data = [volume for volume in volumes if volume["name"] == "data" and "persistentVolumeClaim" in volume]
+    return [volume["persistentVolumeClaim"]["claimName"] for volume in data]
 
 
 def delete_datacenter(kubectl: Kubectl, datacenter: str) -> None:
@@ -33,7 +34,8 @@ def delete_with_claims(kubectl: Kubectl, datacenter: str) -> int:
     """Everything that held a row. Returns the number of claims."""
     found = claims(kubectl, datacenter)
     delete_datacenter(kubectl, datacenter)
-    kubectl.delete("persistentvolumeclaim", *found)
+    if found:
+        kubectl.delete("persistentvolumeclaim", *found)
     return len(found)
 
 

@@ -52,7 +52,25 @@ class Encryption(Api, kw_only=True):
     sse: Annotated[ServerSideEncryption, doc("How the store encrypts: none, AES256 or KMS. none by default.")] = (
         ServerSideEncryption.NONE
     )
-    kms_key_id: Annotated[str, doc("Name of the key, with KMS.", maxLength=2048)] = ""
+    kms_key_id: Annotated[
+        str,
+        doc(
+            "Name of the key, with KMS: an id or ARN on S3, a resource name on GCS, an encryption scope on Azure.",
+            maxLength=2048,
+        ),
+    ] = ""
+
+
+class LockMode(StrEnum):
+    GOVERNANCE = "GOVERNANCE"
+    COMPLIANCE = "COMPLIANCE"
+
+
+class ObjectLock(Api, kw_only=True):
+    mode: Annotated[
+        LockMode, doc("GOVERNANCE, which some may lift, or COMPLIANCE, which nobody can. The bucket needs Object Lock.")
+    ]
+    days: Annotated[int, doc("Days that nothing of the backup can be deleted or replaced.", minimum=1, maximum=36500)]
 
 
 class BackupSpec(Api, kw_only=True):
@@ -62,6 +80,15 @@ class BackupSpec(Api, kw_only=True):
         Rule(
             "!has(self.minNodes) || (has(self.nodeFailurePolicy) && self.nodeFailurePolicy == 'AllowPartial')",
             "minNodes has a meaning with nodeFailurePolicy AllowPartial only",
+        ),
+        Rule(
+            "!has(self.backupType) || self.backupType != 'FILE' || !(has(self.storageClass) || has(self.tags) || "
+            "(has(self.encryption) && has(self.encryption.sse) && self.encryption.sse != 'none'))",
+            "a directory has no storageClass, tags or encryption: leave them out with FILE",
+        ),
+        Rule(
+            "!has(self.objectLock) || (has(self.backupType) && self.backupType == 'AWS_S3')",
+            "objectLock is for AWS_S3; elsewhere set the retention on the bucket or container",
         ),
     )
     backup_type: Annotated[BackupType, doc("Kind of the store: AWS_S3, GCP_BLOB, AZURE_BLOB or FILE.")]
@@ -105,9 +132,31 @@ class BackupSpec(Api, kw_only=True):
         ),
     ] = None
     encryption: Annotated[Encryption | None, doc("How the store encrypts what it keeps.")] = None
-    storage_class: Annotated[str, doc("The store's storage class. The bucket's own by default.", maxLength=64)] = ""
+    storage_class: Annotated[
+        str,
+        doc(
+            "The store's storage class or access tier, in its own words. The bucket's own by default. A restore needs "
+            "one that can be read at once.",
+            maxLength=64,
+        ),
+    ] = ""
+    tags: Annotated[
+        dict[str, Annotated[str, doc("The tag's value.", maxLength=256)]],
+        doc("Tags on every object of the backup (metadata on GCS). None by default.", maxProperties=10),
+    ] = {}
+    object_lock: Annotated[
+        ObjectLock | None, doc("How long nobody can delete the backup's objects. As the bucket is set, by default.")
+    ] = None
     bandwidth: common.Bandwidth = None
-    concurrent_transfers: common.ConcurrentTransfers = 4
+    concurrent_transfers: common.ConcurrentTransfers = 0
+    finish_within_seconds: Annotated[
+        int,
+        doc(
+            "Seconds in which a node should have sent its data: it then sends no faster than that takes, so that "
+            "Cassandra feels it least. bandwidth still bounds it. 0, the default, is as fast as it goes.",
+            minimum=0,
+        ),
+    ] = 0
     parallelism: Annotated[
         int,
         doc(

@@ -93,6 +93,9 @@ class Endpoint(Api, kw_only=True):
     insecure_skip_verify: Annotated[
         bool, doc("Whether any certificate of the endpoint is accepted. False by default; for tests.")
     ] = False
+    requester_pays: Annotated[
+        bool, doc("Whether the requests are charged to their sender and not to the bucket's owner. False by default.")
+    ] = False
 
 
 SCHEMES = {  # as in backends/registry.py
@@ -137,7 +140,13 @@ Bandwidth = Annotated[
     ),
 ]
 ConcurrentTransfers = Annotated[
-    int, doc("How many requests one node has under way at a time. 4 by default.", minimum=1, maximum=64)
+    int,
+    doc(
+        "Most requests that one node has under way at a time. 0, the default, finds out what the store takes: it "
+        "begins with 8, at most 32.",
+        minimum=0,
+        maximum=64,
+    ),
 ]
 ActiveDeadline = Annotated[
     int, doc("Seconds after which a run that has not ended fails. 86400 (a day) by default.", minimum=1)

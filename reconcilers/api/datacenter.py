@@ -15,6 +15,7 @@ from reconcilers.api.datacenter_status import DataCenterStatus
 from reconcilers.api.describe import doc
 from reconcilers.api.kubernetes import Object
 from reconcilers.api.restore import RestoreOptions, RestoreSource
+from reconcilers.api.volumes import BackupVolumes  # noqa: TC001  msgspec reads the annotation at run time
 from reconcilers.labels import API_GROUP
 
 DATACENTERS = Resource(API_GROUP, common.VERSION, "cassandradatacenters", "CassandraDataCenter")
@@ -139,6 +140,7 @@ class BackupSettings(Api, kw_only=True):
     sweep_snapshots: Annotated[
         bool, doc("Whether the agents remove left-over snapshots of their own when they start. True by default.")
     ] = True
+    volumes: BackupVolumes = []
 
 
 class DataCenterRestore(RestoreOptions, kw_only=True):

@@ -117,7 +117,7 @@ class RestoreOptions(Api, kw_only=True):
     ] = None
     allow_partial: Annotated[bool, doc("Whether a backup that lacks nodes may be restored. False by default.")] = False
     bandwidth: common.Bandwidth = None
-    concurrent_transfers: common.ConcurrentTransfers = 4
+    concurrent_transfers: common.ConcurrentTransfers = 0
     verify: Annotated[Verify, doc("What is compared after the download: Hash (the default), Size or None.")] = (
         Verify.HASH
     )

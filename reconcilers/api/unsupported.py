@@ -8,12 +8,9 @@ import msgspec
 from msgspec import structs
 
 from reconcilers.api import backup, common, datacenter, restore, schedule
-from reconcilers.api.common import BackupType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-_STORES = (BackupType.AWS_S3, BackupType.FILE)
 
 # By Struct and field: the values that are acted on beside the default. A field that is not here is acted on, whatever
 # its value. Taking an entry away is part of building what it stands for.
@@ -44,13 +41,10 @@ _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
         "retries": (),
     },
     backup.BackupSpec: {
-        "backup_type": _STORES,
         "keyspaces": (),
         "tables": (),
         "entities": (),
         "credentials_secret_ref": (),
-        "encryption": (),
-        "storage_class": (),
         "node_failure_policy": (),
         "min_nodes": (),
         "deletion_policy": (),
@@ -58,7 +52,7 @@ _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
         "verify": (backup.Verify.NONE,),
         "import_existing": (),
     },
-    restore.RestoreSource: {"backup_type": _STORES, "credentials_secret_ref": ()},
+    restore.RestoreSource: {"credentials_secret_ref": ()},
     restore.RestoreSpec: {
         "mode": (),
         "topology_policy": (),

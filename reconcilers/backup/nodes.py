@@ -313,7 +313,7 @@ def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
 def _location(run: Run) -> Location:
     storage = run.status.storage
     assert storage is not None, "the selection freezes the storage"
-    return locations.to_agent(storage.backup_type, storage.target, storage.endpoint)
+    return locations.to_agent(storage.backup_type, storage.target, storage.endpoint, run.spec)
 
 
 def _backup_spec(run: Run, node: BackupNode, datacenter: BackupDatacenter) -> BackupSpec:
@@ -329,6 +329,7 @@ def _backup_spec(run: Run, node: BackupNode, datacenter: BackupDatacenter) -> Ba
         full=run.spec.type == "Full",
         concurrent_transfers=run.spec.concurrent_transfers,
         bandwidth=parse(run.spec.bandwidth) if run.spec.bandwidth is not None else 0,
+        finish_within=run.spec.finish_within_seconds,
     )
 
 

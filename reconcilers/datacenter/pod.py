@@ -20,6 +20,7 @@ from reconcilers.datacenter import meta
 
 if TYPE_CHECKING:
     from reconcilers.api.datacenter import CassandraDataCenter, DataCenterSpec
+    from reconcilers.api.volumes import BackupVolume
     from reconcilers.datacenter.layout import Layout, Rack
 
 DATA_VOLUME = "data"
@@ -40,6 +41,7 @@ _NODE = {"name": "node", "mountPath": "/etc/node", "readOnly": True}
 _PLAN = {"name": "restore-plan", "mountPath": "/etc/restore-plan", "readOnly": True}
 _AGENT = {"name": "agent", "mountPath": "/etc/agent", "readOnly": True}
 _LOGS = {"name": "logs", "mountPath": "/opt/cassandra/logs"}
+BACKUP_VOLUMES = "backup-"  # how the names of the user's volumes for the agent begin
 
 Object = dict[str, Any]
 
@@ -140,7 +142,7 @@ def _init(spec: DataCenterSpec) -> Object:
         "resources": _sidecar_resources(spec),
         "securityContext": _security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",  # the status then says why a node does not start
-        "volumeMounts": [_DATA, _CONFIG, _NODE, _PLAN, _AGENT, _tmp("init")],
+        "volumeMounts": [_DATA, _CONFIG, _NODE, _PLAN, _AGENT, _tmp("init"), *_backup_mounts(spec)],
     }
 
 
@@ -176,7 +178,7 @@ def _sidecar(spec: DataCenterSpec) -> Object:
         "readinessProbe": {**_probe("/healthz"), "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
         # Lenient: an agent that is restarted resumes its work, but one that is starved of CPU should get to its end.
         "livenessProbe": {**_probe("/healthz"), "periodSeconds": 30, "timeoutSeconds": 10, "failureThreshold": 10},
-        "volumeMounts": [_DATA, {**_CONFIG, "readOnly": True}, _NODE, _AGENT, _tmp("sidecar")],
+        "volumeMounts": [_DATA, {**_CONFIG, "readOnly": True}, _NODE, _AGENT, _tmp("sidecar"), *_backup_mounts(spec)],
     }
 
 
@@ -191,7 +193,23 @@ def _volumes(spec: DataCenterSpec, layout: Layout, rack: Rack) -> list[Object]:
         {"name": "node", "configMap": {"name": labels.node_config(rack.statefulset)}},
         {"name": "restore-plan", "configMap": plan},
         {"name": "agent", "secret": secret},
+        *({"name": f"{BACKUP_VOLUMES}{volume.name}", **volume.source} for volume in _backup_volumes(spec)),
     ]
+
+
+def _backup_mounts(spec: DataCenterSpec) -> list[Object]:
+    return [
+        {
+            "name": f"{BACKUP_VOLUMES}{volume.name}",
+            "mountPath": volume.mount_path,
+            **({"readOnly": True} if volume.read_only else {}),
+        }
+        for volume in _backup_volumes(spec)
+    ]
+
+
+def _backup_volumes(spec: DataCenterSpec) -> list[BackupVolume]:
+    return spec.backup.volumes if spec.backup else []
 
 
 def _tmp(container: str) -> Object:

@@ -39,7 +39,7 @@ def build(restore: CassandraRestore, datacenter: CassandraDataCenter) -> dict[st
     whole = datacenter_pod.template(datacenter, layout, layout.racks[0])["spec"]
     sidecar = next(c for c in whole["containers"] if c["name"] == labels.SIDECAR_CONTAINER)
     env = [e for e in sidecar["env"] if "resourceFieldRef" not in e.get("valueFrom", {})]
-    mounts = [m for m in sidecar["volumeMounts"] if m["name"] in _VOLUMES]
+    mounts = [m for m in sidecar["volumeMounts"] if _kept(m["name"])]
     kept = (
         "serviceAccountName", "automountServiceAccountToken", "enableServiceLinks", "securityContext",
         "imagePullSecrets", "tolerations", "priorityClassName",
@@ -76,9 +76,13 @@ def build(restore: CassandraRestore, datacenter: CassandraDataCenter) -> dict[st
                     "readinessProbe": {**sidecar["readinessProbe"], "periodSeconds": 1},
                 }
             ],
-            "volumes": [v for v in whole["volumes"] if v["name"] in _VOLUMES],
+            "volumes": [v for v in whole["volumes"] if _kept(v["name"])],
         },
     }
+
+
+def _kept(volume: str) -> bool:
+    return volume in _VOLUMES or volume.startswith(datacenter_pod.BACKUP_VOLUMES)
 
 
 class Inspectors:

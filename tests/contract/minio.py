@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from botocore.auth import S3SigV4Auth
@@ -21,11 +15,13 @@ from botocore.credentials import Credentials
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from tests.contract.server import answers, free_port, program, started
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 USER, PASSWORD = "contract-root", "contract-password"
 
 
@@ -37,51 +33,39 @@ class MinIO:
 
 @contextmanager
 def running(
-    directory: Path, *, certificates: Path | None = None, trust: ssl.SSLContext | None = None
+    directory: Path, *, certificates: Path | None = None, trust: ssl.SSLContext | None = None, region: str = ""
 ) -> Iterator[MinIO]:
-    """Starts a server on ``directory``, waits until it answers, ends it by its process."""
-    binary = subprocess.run(
-        [sys.executable, ROOT / "dev/tool", "minio"], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    directory.mkdir()
-    command = [binary, "server", "--quiet", "--address", f"127.0.0.1:{port}", str(directory / "data")]
+    """Starts a server on ``directory``, waits until it answers, ends it by its process.
+
+    With a ``region`` it refuses requests that are signed for another.
+    """
+    port = free_port()
+    command = [program("minio"), "server", "--quiet", "--address", f"127.0.0.1:{port}", str(directory / "data")]
     if certificates:
         command += ["--certs-dir", str(certificates)]
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(directory), "MINIO_BROWSER": "off", "MINIO_UPDATE": "off",
-        "MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": PASSWORD,
+        "PATH": os.environ["PATH"], "MINIO_BROWSER": "off", "MINIO_UPDATE": "off",
+        "MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": PASSWORD, "MINIO_SITE_REGION": region,
     }  # fmt: skip
-    log = directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     server = MinIO(f"http{'s' if certificates else ''}://127.0.0.1:{port}", port)
-    try:
-        _wait(server, process, log, trust)
+    ask = answers(f"{server.url}/minio/health/cluster", trust)
+    with started(command, environment, directory, ask, patience=30):
         yield server
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
-def _wait(server: MinIO, process: subprocess.Popen[bytes], log: Path, trust: ssl.SSLContext | None) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with urllib.request.urlopen(f"{server.url}/minio/health/cluster", timeout=5, context=trust):
-                return
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"MinIO does not start: {log.read_text()}") from None
-            time.sleep(0.05)  # another process: there is nothing to wait on
+def add_user(server: MinIO, name: str, password: str, *actions: str) -> None:
+    """A user who may do ``actions`` (``s3:GetObject``) everywhere; without any, nothing."""
+    user = json.dumps({"secretKey": password, "status": "enabled"}).encode()
+    _admin(server, f"add-user?accessKey={name}", _sealed(user, PASSWORD))  # the one body that has to be encrypted
+    if actions:
+        allowed = {"Effect": "Allow", "Action": actions, "Resource": ["arn:aws:s3:::*"]}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]}).encode()
+        _admin(server, f"add-canned-policy?name={name}", policy)
+        _admin(server, f"set-user-or-group-policy?isGroup=false&policyName={name}&userOrGroup={name}", b"")
 
 
-def add_user(server: MinIO, name: str, password: str) -> None:
-    """A user without any right. The admin API takes the body encrypted with the caller's password."""
-    body = _sealed(json.dumps({"secretKey": password, "status": "enabled"}).encode(), PASSWORD)
-    request = AWSRequest("PUT", f"{server.url}/minio/admin/v3/add-user?accessKey={name}", data=body)
+def _admin(server: MinIO, path: str, body: bytes) -> None:
+    request = AWSRequest("PUT", f"{server.url}/minio/admin/v3/{path}", data=body)
     S3SigV4Auth(Credentials(USER, PASSWORD), "s3", "us-east-1").add_auth(request)
     sent = urllib.request.Request(request.url, body, dict(request.headers.items()), method="PUT")
     with urllib.request.urlopen(sent, timeout=10):

@@ -3,70 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import socket
 import ssl
 import tracemalloc
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
-from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from backends import s3_body
-from backends.base import BytesBody, Endpoint, FileBody
+from backends.base import BytesBody, Endpoint, FileBody, LockMode, Options
 from backends.checksums import crc32c
 from backends.errors import Kind, StoreError
 from backends.registry import open_store
 from backends.s3 import S3Store
+from tests.contract import certificates
 from tests.contract.minio import MinIO, add_user, running
+from tests.contract.refusals import refused
+from tests.contract.server import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from backends.base import Body
 
-
-async def refused(store: S3Store) -> dict[str, StoreError]:
-    """The error of each verb; the store is closed."""
-    calls: dict[str, Callable[[], Awaitable[object]]] = {
-        "put": lambda: store.put("key", BytesBody(b"x")),
-        "head": lambda: store.head("key"),
-        "get": lambda: anext(aiter(store.get("key"))),
-        "list": lambda: anext(aiter(store.list(""))),
-        "delete": lambda: store.delete(["key"]),
-        "create upload": lambda: store.create_upload("key"),
-        "put, large": lambda: store.put("key", BytesBody(bytes(8 << 20))),
-    }
-    errors = {}
-    before = open_sockets(store)
-    try:
-        for verb, call in calls.items():
-            with pytest.raises(StoreError) as caught:
-                await call()
-            errors[verb] = caught.value
-    finally:
-        await store.close()
-    async with asyncio.timeout(10):  # a body cut short stays in its socket until the server has closed the other end
-        while open_sockets(store) > before:  # noqa: ASYNC110  the kernel has no event for it
-            await asyncio.sleep(0.01)
-    assert all(str(error).startswith(verb.partition(",")[0]) for verb, error in errors.items())
-    return errors
-
-
-def open_sockets(store: S3Store) -> int:
-    """This process's connections to the store's port."""
-    port = f":{urlsplit(store._client.meta.endpoint_url).port or 0:04X}"
-    mine = {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[2].endswith(port) and f"socket:[{row[9]}]" in mine for row in rows)
+LOCKED = Options(lock_mode=LockMode.GOVERNANCE, lock_days=1)
 
 
 @pytest.mark.slow
@@ -118,6 +85,84 @@ async def test_denied(minio: MinIO, bucket: S3Store, aws: pytest.MonkeyPatch, st
     for verb, error in errors.items():
         assert (error.kind, error.retryable) == (Kind.FORBIDDEN, False), verb
         assert "Access Denied" in str(error), verb
+
+
+@pytest.mark.slow
+async def test_a_bucket_that_is_read_only(minio: MinIO, bucket: S3Store, aws: pytest.MonkeyPatch) -> None:
+    await bucket.put("there", BytesBody(b"x"))
+    add_user(minio, "reader", "reader-password", "s3:GetObject", "s3:ListBucket")
+    aws.setenv("AWS_ACCESS_KEY_ID", "reader")
+    aws.setenv("AWS_SECRET_ACCESS_KEY", "reader-password")
+    store = await S3Store.open(bucket._bucket, Endpoint(minio.url))
+    assert [meta.key async for meta in store.list("")] == ["there"]
+    assert (await store.head("there")).size == 1
+    for attempt, permission in (
+        (store.put("key", BytesBody(b"x")), "allow s3:PutObject"),
+        (store.create_upload("key"), "allow s3:PutObject"),
+        (anext(aiter(store.list_uploads(""))), "allow s3:ListBucketMultipartUploads"),
+        (store.delete(["there"]), "1 of 1 keys stayed: AccessDenied"),
+    ):
+        with pytest.raises(StoreError, match=permission) as caught:
+            await attempt
+        assert (caught.value.kind, caught.value.retryable) == (Kind.FORBIDDEN, False)
+    await store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [Options(), Options(tags={"a": "b"}), LOCKED], ids=["plain", "tags", "lock"])
+async def test_the_permissions_that_the_documentation_names(
+    minio: MinIO, aws: pytest.MonkeyPatch, kept: Options
+) -> None:
+    bucket = f"documented-{bool(kept.tags):d}{kept.lock_days}"
+    root = await S3Store.open(bucket, Endpoint(minio.url))
+    await root._client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=bool(kept.lock_days))
+    await root.close()
+    text = (ROOT / "docs/stores-s3.md").read_text()
+    policy = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    actions = [action for statement in policy["Statement"] for action in statement["Action"]]
+    more = {"s3:PutObjectTagging": kept.tags, "s3:PutObjectRetention": kept.lock_days}
+    actions += [action for action, wanted in more.items() if wanted]
+    assert all(f"`{action}`" in text for action in more)
+    add_user(minio, bucket, "documented-password", *actions)
+    aws.setenv("AWS_ACCESS_KEY_ID", bucket)
+    aws.setenv("AWS_SECRET_ACCESS_KEY", "documented-password")
+    store = await S3Store.open(bucket, Endpoint(minio.url), kept)
+    await store.put("key", BytesBody(b"x"), if_absent=True)
+    await store.copy("key", "copy")
+    upload = await store.create_upload("parts")
+    part = await store.upload_part("parts", upload, 1, BytesBody(b"x"))
+    assert await store.list_parts("parts", upload) == [part]
+    assert [found.id async for found in store.list_uploads("parts")] == [upload]
+    await store.complete_upload("parts", upload, [part])
+    await store.abort_upload("parts", await store.create_upload("parts"))
+    assert [chunk async for chunk in store.get("parts")] == [b"x"]
+    assert [meta.key async for meta in store.list("")] == ["copy", "key", "parts"]
+    await store.delete(["copy", "key", "parts"])
+    await store.close()
+
+
+@pytest.mark.slow
+async def test_a_bucket_in_another_region(aws: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with running(tmp_path / "server", region="eu-central-1") as server:
+        errors = await refused(await S3Store.open("bucket", Endpoint(server.url, region="eu-west-1")))
+        for verb, error in errors.items():
+            assert (error.kind, error.retryable) == (Kind.INVALID, False), verb
+            assert "in another region, eu-central-1: set AWS_REGION" in str(error), verb
+        aws.setenv("AWS_REGION", "eu-central-1")
+        store = await S3Store.open("bucket", Endpoint(server.url))
+        with pytest.raises(StoreError, match="NoSuchBucket"):
+            await store.head("key")
+        await store.close()
+
+
+async def test_a_clock_that_is_wrong(minio: MinIO, bucket: S3Store, aws: pytest.MonkeyPatch) -> None:
+    late = datetime.now(UTC) - timedelta(hours=3)
+    aws.setattr("botocore.crt.auth.get_current_datetime", lambda **_: late)
+    aws.setattr("backends.s3_wire.time", SimpleNamespace(time=late.timestamp))
+    for attempt in (anext(aiter(bucket.list(""))), bucket.delete(["key"])):  # one that we sign, one that the SDK does
+        with pytest.raises(StoreError, match=r"RequestTimeTooSkewed: .*\(.*clock of this node.* set it\)") as caught:
+            await attempt
+        assert (caught.value.kind, caught.value.retryable) == (Kind.UNAUTHENTICATED, False)
 
 
 async def test_nobody_listens(aws: pytest.MonkeyPatch) -> None:
@@ -208,24 +253,7 @@ def test_on_uvloop(minio: MinIO, aws: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a self-signed certificate for 127.0.0.1 as MinIO wants it: public.crt, private.key."""
-    directory = tmp_path_factory.mktemp("certificates")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "MinIO of a test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (directory / "public.crt").write_bytes(certificate.public_bytes(pem))
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (directory / "private.key").write_bytes(private)
-    return directory
+    return certificates.make(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")
@@ -249,13 +277,22 @@ async def test_http_where_https_was_said(minio: MinIO, aws: pytest.MonkeyPatch) 
         assert "speaks http" in str(error)
 
 
-@pytest.mark.parametrize("bundle", [True, False])
-async def test_over_tls(secure: MinIO, aws: pytest.MonkeyPatch, authority: Path, tmp_path: Path, bundle: bool) -> None:
-    if bundle:
+async def test_https_where_http_was_said(secure: MinIO, aws: pytest.MonkeyPatch) -> None:
+    errors = await refused(await S3Store.open("bucket", Endpoint(secure.url.replace("https", "http"))))
+    del errors["head"]  # its answer has no words
+    for verb, error in errors.items():
+        assert (error.kind, error.retryable) == (Kind.INVALID, False), verb
+        assert re.search("speaks https, not http|as one of https does to http", str(error)), str(error)
+
+
+@pytest.mark.parametrize("trust", ["path", "pem", "none"])
+async def test_over_tls(secure: MinIO, aws: pytest.MonkeyPatch, authority: Path, tmp_path: Path, trust: str) -> None:
+    if trust == "path":
         aws.setenv("AWS_CA_BUNDLE", str(authority / "public.crt"))
-    store = await S3Store.open("over-tls", Endpoint(secure.url, insecure_skip_verify=not bundle))
-    if bundle:
-        await store._client.create_bucket(Bucket="over-tls")
+    if trust == "pem":
+        aws.setenv("AWS_CA_BUNDLE_PEM", (authority / "public.crt").read_text())
+    store = await S3Store.open(f"over-tls-{trust}", Endpoint(secure.url, insecure_skip_verify=trust == "none"))
+    await store._client.create_bucket(Bucket=f"over-tls-{trust}")
     path = tmp_path / "source"
     path.write_bytes(os.urandom(3 << 20))
     await store.put("key", FileBody(path))

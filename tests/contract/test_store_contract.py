@@ -106,20 +106,20 @@ async def test_keys_that_climb_or_cannot_be_written_are_refused(store: ObjectSto
 
 
 async def test_odd_characters_in_keys(store: ObjectStore) -> None:
-    for number, key in enumerate(ODD_KEYS):
+    azure = store.name.startswith("azure:")  # makes slashes of backslashes, so its store refuses them: test_azure.py
+    odd = [key for key in ODD_KEYS if not (azure and "\\" in key)]
+    for number, key in enumerate(odd):
         await store.put(key, BytesBody(b"x" * number))
-    assert await keys(store) == sorted(ODD_KEYS)
-    for number, key in enumerate(ODD_KEYS):
+    assert await keys(store) == sorted(odd)
+    for number, key in enumerate(odd):
         assert (await store.head(key)).size == number
         assert await read(store, key) == b"x" * number
         await store.copy(key, f"copy of {key}")
-    assert (await store.head(f"copy of {ODD_KEYS[2]}")).size == 2
-    upload_id = await store.create_upload(ODD_KEYS[0])
-    await store.complete_upload(
-        ODD_KEYS[0], upload_id, [await store.upload_part(ODD_KEYS[0], upload_id, 1, BytesBody(b"u"))]
-    )
-    assert await read(store, ODD_KEYS[0]) == b"u"
-    await store.delete([*ODD_KEYS, *(f"copy of {key}" for key in ODD_KEYS)])
+    assert (await store.head(f"copy of {odd[2]}")).size == 2
+    upload_id = await store.create_upload(odd[0])
+    await store.complete_upload(odd[0], upload_id, [await store.upload_part(odd[0], upload_id, 1, BytesBody(b"u"))])
+    assert await read(store, odd[0]) == b"u"
+    await store.delete([*odd, *(f"copy of {key}" for key in odd)])
     assert await keys(store) == []
 
 

@@ -1,7 +1,8 @@
 """Fixtures of the ring that runs on a real cluster.
 
 The demo's scenario runs once, first, and leaves two datacenters for all the others: the restored one, of three nodes,
-and the small one. The agents have keys of their own user in the store, so that a test can take a right away from them.
+and the small one. STORAGE says in which store the backups are, by default s3. There the agents have keys of a user of
+their own, so that a test can take a right away from them; in the others there is no such user.
 E2E_REUSE=1 takes the datacenters that an earlier run left, where they are ready: for work on one scenario.
 """
 
@@ -9,20 +10,21 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dev.scenario import bed, install, nodes, state
 from dev.scenario.demo import CBACK, CDC, Demo
-from dev.scenario.documents import BACKUP, BOTH, BUCKET, RESTORED, SMALL
+from dev.scenario.documents import BACKUP, BOTH, RESTORED, SMALL
 from dev.scenario.kubectl import Kubectl, KubectlError, condition_of
 from dev.scenario.minio_admin import MinioAdmin, allow_all
+from dev.scenario.places import STORAGE, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dev.scenario.documents import Documents
     from dev.scenario.store import Store
 
 NAMESPACE = "cassandra-e2e"
@@ -32,6 +34,13 @@ _SECONDS = 1500.0  # of one test, with what its fixtures do
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "smoke: the demo's scenario, which CI runs for every change")
+    config.addinivalue_line("markers", "stores: the other stores, with one node each")
+    if storage() not in STORAGE:
+        raise pytest.UsageError(f"STORAGE is {', '.join(STORAGE[:-1])} or {STORAGE[-1]}, not {storage()!r}")
+
+
+def storage() -> str:
+    return os.environ.get("STORAGE") or "s3"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,16 +62,17 @@ class World:
         return self.demo.kubectl
 
     @property
-    def store(self) -> Store:
-        return self.demo.store
+    def documents(self) -> Documents:
+        return self.demo.place.documents
 
     @property
-    def endpoint(self) -> str:
-        return self.demo.bed.store
+    def store(self) -> Store:
+        return self.demo.place.store
 
-    @cached_property
-    def admin(self) -> MinioAdmin:
-        return _admin(self.demo.bed)
+    @property
+    def target(self) -> str:
+        """The bucket of the demo's backups."""
+        return self.documents.target
 
     def pods(self) -> list[str]:
         """Of the restored datacenter, by name."""
@@ -72,11 +82,12 @@ class World:
 @pytest.fixture(scope="session")
 def world() -> Iterator[World]:
     """Runs the demo's scenario. Where it fails, everything fails, after a look at how things stand."""
-    cluster = bed.up()
-    admin = _admin(cluster)
-    admin.add_user(AGENTS, AGENTS_SECRET)
-    admin.set_policy(AGENTS, allow_all())
-    demo = Demo(cluster, AGENTS, AGENTS_SECRET, namespace=NAMESPACE)
+    cluster, keys = bed.up(), None
+    if storage() == "s3":
+        made, keys = _admin(), (AGENTS, AGENTS_SECRET)
+        made.add_user(*keys)
+        made.set_policy(AGENTS, allow_all())
+    demo = Demo(cluster, place(storage(), cluster.kubectl(NAMESPACE), keys=keys), namespace=NAMESPACE)
     if os.environ.get("E2E_REUSE") and _left(demo):
         _forget_backups(demo)
     else:
@@ -90,7 +101,15 @@ def world() -> Iterator[World]:
     yield World(demo)
     if not os.environ.get("E2E_REUSE"):
         install.remove_namespace(demo.kubectl)
-        demo.store.remove(BUCKET)
+        demo.place.store.remove(demo.place.documents.target)
+
+
+@pytest.fixture
+def admin(world: World) -> MinioAdmin:
+    """Takes rights away from the agents."""
+    if world.demo.place.name != "s3":
+        pytest.skip(f"STORAGE={world.demo.place.name} has no users whose rights a test can change; s3's MinIO has")
+    return _admin()
 
 
 @pytest.fixture(autouse=True)
@@ -103,8 +122,9 @@ def _state_on_failure(request: pytest.FixtureRequest) -> Iterator[None]:
         state.dump(found.kubectl)
 
 
-def _admin(cluster: bed.Bed) -> MinioAdmin:
-    return MinioAdmin(cluster.store, cluster.store_user, cluster.store_password)
+def _admin() -> MinioAdmin:
+    server = bed.server("s3")
+    return MinioAdmin(server.url, server.user, server.password)
 
 
 def _forget_backups(demo: Demo) -> None:
@@ -113,12 +133,15 @@ def _forget_backups(demo: Demo) -> None:
         name = each["metadata"]["name"]
         if name not in (BACKUP, BOTH):
             demo.kubectl.delete(CBACK, name)
-            demo.store.delete(BUCKET, [key for key in demo.store.keys(BUCKET) if f"/_backups/{name}/" in key])
+            store, target = demo.place.store, demo.place.documents.target
+            store.delete(target, [key for key in store.keys(target) if f"/_backups/{name}/" in key])
 
 
 def _left(demo: Demo) -> bool:
     try:
         found = [demo.kubectl.find(CDC, name) or {} for name in (RESTORED, SMALL)]
+        backup = demo.kubectl.find(CBACK, BACKUP) or {"spec": {}}
     except KubectlError:
         return False
-    return all(condition_of(each, "Ready").get("status") == "True" for each in found)
+    ours = backup["spec"].get("backupType") == demo.place.documents.backup_type
+    return ours and all(condition_of(each, "Ready").get("status") == "True" for each in found)

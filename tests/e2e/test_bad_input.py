@@ -10,21 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.scenario import dataset, documents, nodes
+from dev.scenario import dataset, nodes
 from dev.scenario.cql import Consistency, session
 from dev.scenario.demo import CBACK, CDC
 from dev.scenario.documents import BACKUP, RESTORED, SMALL
 from dev.scenario.kubectl import KubectlError, Object, condition_of, eventually
 from dev.scenario.waiting import Failed, wait_for
-from tests.e2e.conftest import AGENTS
+from tests.e2e.conftest import AGENTS, storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dev.scenario.minio_admin import MinioAdmin
     from tests.e2e.conftest import World
 
 _DEADLINE = 120.0  # seconds
 _CRS = "cassandrarestore"
+_NO_BUCKET, _NO_BUCKET_REASON = (
+    ("/no-such-bucket", "AccessDenied") if storage() == "file" else ("no-such-bucket-anywhere", "BucketMissing")
+)
 _SMALL_POD = f"cassandra-{SMALL}-0"
 
 
@@ -59,9 +63,7 @@ class Refused:
             labels={"cassandra-datacenter": "nobody"},
             spec={"startingDeadlineSeconds": 15},
         ),
-        Refused(
-            "missing-bucket", "BucketMissing", ("no-such-bucket-anywhere",), spec={"target": "no-such-bucket-anywhere"}
-        ),
+        Refused("missing-bucket", _NO_BUCKET_REASON, (_NO_BUCKET,), spec={"target": _NO_BUCKET}),
         Refused(
             "not-built-yet",
             "FieldNotSupported",
@@ -73,41 +75,43 @@ class Refused:
     ids=lambda case: case.name,
 )
 def test_backup(world: World, case: Refused) -> None:
-    world.kubectl.apply(documents.other_backup(case.name, case.labels, **case.spec))
+    world.kubectl.apply(world.documents.other_backup(case.name, case.labels, **case.spec))
     refused(world, case)
 
 
-def test_backup_with_wrong_credentials(world: World) -> None:
-    world.admin.set_enabled(AGENTS, enabled=False)
+def test_backup_with_wrong_credentials(world: World, admin: MinioAdmin) -> None:
+    admin.set_enabled(AGENTS, enabled=False)
     try:
-        case = Refused("wrong-credentials", "CredentialsRefused", (documents.BUCKET,))
-        world.kubectl.apply(documents.other_backup(case.name, case.labels))
+        case = Refused("wrong-credentials", "CredentialsRefused", (world.target,))
+        world.kubectl.apply(world.documents.other_backup(case.name, case.labels))
         refused(world, case)
     finally:
-        world.admin.set_enabled(AGENTS, enabled=True)
+        admin.set_enabled(AGENTS, enabled=True)
 
 
+@pytest.mark.skipif(storage() != "s3", reason="the variables are S3's")
 def test_backup_without_credentials(world: World) -> None:
     kubectl, name = world.kubectl, "no-credentials"
     region_and_store = [
         {"name": "AWS_REGION", "value": "us-west-2"},
-        {"name": "AWS_ENDPOINT_URL", "value": world.endpoint},
+        {"name": "AWS_ENDPOINT_URL", "value": world.documents.url},
         {"name": "AWS_EC2_METADATA_DISABLED", "value": "true"},
     ]
-    kubectl.apply(documents.other_datacenter(name, world.endpoint, 1, env=region_and_store))
+    kubectl.apply(world.documents.other_datacenter(name, 1, env=region_and_store))
     try:
         wait_for(kubectl, CDC, name, "Ready", 240)
-        kubectl.apply(documents.other_backup(name, {"cassandra-datacenter": name}))
+        kubectl.apply(world.documents.other_backup(name, {"cassandra-datacenter": name}))
         refused(world, Refused(name, "CredentialsMissing", ("credentials",), event="CredentialsMissing"))
     finally:
         nodes.delete_with_claims(kubectl, name)
 
 
+@pytest.mark.skipif(storage() == "file", reason="a volume cannot be taken away from under its pods")
 def test_bucket_vanishes_in_the_middle(world: World) -> None:
     kubectl, name, bucket = world.kubectl, "vanishing-bucket", "vanishing-bucket"
     world.store.make_empty(bucket)
     labels = {"cassandra-datacenter": RESTORED}
-    kubectl.apply(documents.other_backup(name, labels, target=bucket, bandwidth="64Ki", retries=0))
+    kubectl.apply(world.documents.other_backup(name, labels, target=bucket, bandwidth="64Ki", retries=0))
     eventually("bytes are sent", lambda: world.store.size(bucket) > 0, _DEADLINE, every=0.3)
     world.store.remove(bucket)
     refused(world, Refused(name, "BucketMissing", (bucket,)))
@@ -119,13 +123,13 @@ def test_bucket_vanishes_in_the_middle(world: World) -> None:
     ("field_", "value", "words"),
     [
         ("backupType", "AWS_S4", ("Unsupported value", "AWS_S3")),
-        ("target", "gs://kube-backup-test-cassandra", ("scheme", "backupType")),
+        ("target", "ftp://kube-backup-test-cassandra", ("scheme", "backupType")),
     ],
 )
 def test_the_schema_refuses(world: World, field_: str, value: str, words: tuple[str, ...]) -> None:
     """Before there is an object that could have a condition."""
     with pytest.raises(KubectlError) as refusal:
-        world.kubectl.apply(documents.other_backup("refused", {"cassandra-datacenter": SMALL}, **{field_: value}))
+        world.kubectl.apply(world.documents.other_backup("refused", {"cassandra-datacenter": SMALL}, **{field_: value}))
     assert all(word in str(refusal.value) for word in words), refusal.value
 
 
@@ -133,7 +137,7 @@ def test_the_schema_refuses(world: World, field_: str, value: str, words: tuple[
 def incomplete(world: World) -> str:
     """A backup that failed."""
     name = "incomplete"
-    world.kubectl.apply(documents.other_backup(name, {"cassandra-datacenter": SMALL}, target="no-such-bucket-at-all"))
+    world.kubectl.apply(world.documents.other_backup(name, {"cassandra-datacenter": SMALL}, target=_NO_BUCKET))
     with pytest.raises(Failed):
         wait_for(world.kubectl, CBACK, name, "Complete", _DEADLINE)
     return name
@@ -152,7 +156,7 @@ def test_restore_into_a_volume_that_is_not_empty(world: World, small_backup: str
     """A datacenter of the same name finds the volumes of the one before: its rows are there afterwards."""
     kubectl = world.kubectl
     nodes.delete_datacenter(kubectl, SMALL)
-    kubectl.apply(documents.other_datacenter(SMALL, world.endpoint, 1, restoreFromBackup=small_backup))
+    kubectl.apply(world.documents.other_datacenter(SMALL, 1, restoreFromBackup=small_backup))
     name = f"{SMALL}-bootstrap"
     eventually("the restore is made", lambda: kubectl.find(_CRS, name), 30)
     with pytest.raises(Failed):
@@ -162,7 +166,7 @@ def test_restore_into_a_volume_that_is_not_empty(world: World, small_backup: str
     assert "empty" in failed["message"]
     assert warnings(world, name)
     nodes.delete_datacenter(kubectl, SMALL)
-    kubectl.apply(documents.other_datacenter(SMALL, world.endpoint, 1))
+    kubectl.apply(world.documents.other_datacenter(SMALL, 1))
     wait_for(kubectl, CDC, SMALL, "Ready", 240)
     with session(kubectl, _SMALL_POD, Consistency.ONE) as cql:
         assert dataset.orders(cql) == set(range(50))
@@ -177,7 +181,7 @@ def small_backup(world: World) -> Iterator[str]:
             cql.do(f"DROP KEYSPACE IF EXISTS {keyspace}")
         dataset.create_schema(cql, SMALL, 1)
         dataset.write(cql, 100)
-    kubectl.apply(documents.other_backup(name, {"cassandra-datacenter": SMALL}))
+    kubectl.apply(world.documents.other_backup(name, {"cassandra-datacenter": SMALL}))
     wait_for(kubectl, CBACK, name, "Complete", _DEADLINE)
     yield name
     kubectl.delete(CBACK, name)
@@ -200,7 +204,7 @@ def restore_refused(
 ) -> None:
     """Nothing is made: no volume, no pod."""
     kubectl = world.kubectl
-    kubectl.apply(documents.other_datacenter(name, world.endpoint, replicas, restoreFromBackup=backup))
+    kubectl.apply(world.documents.other_datacenter(name, replicas, restoreFromBackup=backup))
     restore = f"{name}-bootstrap"
     try:
         eventually("the restore is made", lambda: kubectl.find(_CRS, restore), 30)

@@ -8,7 +8,7 @@ import pytest
 
 from dev.scenario import nodes
 from dev.scenario.demo import CBACK, CDC
-from dev.scenario.documents import BACKUP, BOTH, BUCKET, RESTORED
+from dev.scenario.documents import BACKUP, BOTH, RESTORED
 from dev.scenario.kubectl import condition_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def test_every_row_comes_back(world: World) -> None:
 def test_one_backup_of_two_datacenters(world: World) -> None:
     status = world.kubectl.get(CBACK, BOTH)["status"]
     assert {each["name"]: each["nodes"] for each in status["datacenters"]} == {"foo-cassandra": 3, "small-cassandra": 1}
-    records = [key for key in world.store.keys(BUCKET) if f"/_backups/{BOTH}/" in key and key.endswith(".json")]
+    records = [key for key in world.store.keys(world.target) if f"/_backups/{BOTH}/" in key and key.endswith(".json")]
     assert len(records) >= 2, f"a record for each of two clusters is expected, there is {records}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dev.scenario import bed, documents, install, nodes
+from dev.scenario import bed, install, nodes
 from dev.scenario.demo import CBACK
 from dev.scenario.documents import RESTORED
 from dev.scenario.kubectl import Object, eventually
@@ -19,7 +19,8 @@ _SLOW = "64Ki"  # bytes a second and node: the upload of a few megabytes then ta
 def test_a_backup_survives_sigkill_during_upload(world: World) -> None:
     kubectl, name = world.kubectl, "operator-killed"
     labels = {"cassandra-datacenter": RESTORED}
-    kubectl.apply(documents.other_backup(name, labels, bandwidth=_SLOW, type="Full"))  # whatever the bucket has already
+    made = world.documents.other_backup(name, labels, bandwidth=_SLOW, type="Full")  # whatever the bucket has already
+    kubectl.apply(made)
 
     def uploading() -> Object | None:
         status = kubectl.get(CBACK, name).get("status", {})

@@ -9,7 +9,7 @@ from dev.scenario.cql import Consistency, session
 from dev.scenario.demo import CDC
 from dev.scenario.documents import BUCKET, RESTORED
 from dev.scenario.kubectl import Object, eventually
-from dev.scenario.minio_admin import allow_all
+from dev.scenario.minio_admin import MinioAdmin, allow_all
 from dev.scenario.waiting import wait_for
 from tests.e2e.conftest import AGENTS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _NEW = 1_000_000  # no order of the dataset has this number
 
 
-def test_a_restored_pod_comes_again_with_its_own_rows(world: World) -> None:
+def test_a_restored_pod_comes_again_with_its_own_rows(world: World, admin: MinioAdmin) -> None:
     kubectl = world.kubectl
     pod = world.pods()[1]
     with session(kubectl, pod) as cql:
@@ -29,12 +29,12 @@ def test_a_restored_pod_comes_again_with_its_own_rows(world: World) -> None:
     restore = kubectl.get("cassandrarestore", f"{RESTORED}-bootstrap")["status"]
 
     # Nothing can be fetched twice where nothing can be fetched.
-    world.admin.set_policy(AGENTS, [*allow_all(), _deny_reads()])
+    admin.set_policy(AGENTS, [*allow_all(), _deny_reads()])
     try:
         kubectl.delete("pod", pod, seconds=240)
         eventually("the pod comes again", lambda: _ready(world, pod, uid), 240)
     finally:
-        world.admin.set_policy(AGENTS, allow_all())
+        admin.set_policy(AGENTS, allow_all())
     wait_for(kubectl, CDC, RESTORED, "Ready", 120)
 
     with session(kubectl, pod, Consistency.ONE) as cql:

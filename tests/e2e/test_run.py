@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dev.scenario import documents, install
+from dev.scenario import install
 from dev.scenario.bed import REPO
 from dev.scenario.demo import CBACK
 from dev.scenario.documents import RESTORED
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def test_a_backup_by_an_operator_outside_the_cluster(world: World, tmp_path: Path) -> None:
     kubectl, name = world.kubectl, "by-make-run"
     with _scaled_to_zero(world), _operator_here(world, tmp_path / "operator.log"):
-        kubectl.apply(documents.other_backup(name, {"cassandra-datacenter": RESTORED}))
+        kubectl.apply(world.documents.other_backup(name, {"cassandra-datacenter": RESTORED}))
         wait_for(kubectl, CBACK, name, "Complete", 180)
     assert condition_of(kubectl.get(CBACK, name), "Restorable")["status"] == "True"
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev.scenario import documents, nodes
+from dev.scenario import nodes
 from dev.scenario.demo import CBACK, CDC
 from dev.scenario.documents import BUCKET, RESTORED
 from dev.scenario.kubectl import condition_of
-from dev.scenario.minio_admin import allow_all, deny_writes_below
+from dev.scenario.minio_admin import MinioAdmin, allow_all, deny_writes_below
 from dev.scenario.waiting import Failed, wait_for
 from tests.e2e.conftest import AGENTS
 
@@ -18,19 +18,17 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import World
 
 
-def test_a_denied_node_fails_the_backup_by_name(world: World) -> None:
+def test_a_denied_node_fails_the_backup_by_name(world: World, admin: MinioAdmin) -> None:
     kubectl, name = world.kubectl, "upload-denied"
     denied, *others = reversed(world.pods())
     status = kubectl.get(CDC, RESTORED)["status"]
-    world.admin.set_policy(
-        AGENTS, deny_writes_below(BUCKET, f"{status['clusterName']}/{status['datacenterName']}/{denied}/")
-    )
+    admin.set_policy(AGENTS, deny_writes_below(BUCKET, f"{status['clusterName']}/{status['datacenterName']}/{denied}/"))
     try:
-        kubectl.apply(documents.other_backup(name, {"cassandra-datacenter": RESTORED}))
+        kubectl.apply(world.documents.other_backup(name, {"cassandra-datacenter": RESTORED}))
         with pytest.raises(Failed):
             wait_for(kubectl, CBACK, name, "Complete", 240)
     finally:
-        world.admin.set_policy(AGENTS, allow_all())
+        admin.set_policy(AGENTS, allow_all())
 
     backup = kubectl.get(CBACK, name)
     failed = condition_of(backup, "Failed")

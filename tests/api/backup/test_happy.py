@@ -124,11 +124,17 @@ async def test_what_the_agents_are_told(world: World) -> None:
         type="Full",
         bandwidth="50Mi",
         concurrentTransfers=9,
+        finishWithinSeconds=600,
+        storageClass="STANDARD_IA",
+        encryption={"sse": "AES256"},
     )
     await world.run(lambda: world.phase() == "Completed")
     backup = world.get(key.name)
     agent = world.agents["cassandra-foo-cassandra-0"]
-    location = {"backupType": "AWS_S3", "target": "bucket/prefix", "endpoint": endpoint}
+    location = {
+        "backupType": "AWS_S3", "target": "bucket/prefix", "endpoint": endpoint,
+        "options": {"storageClass": "STANDARD_IA", "encryption": "AES256"},
+    }  # fmt: skip
     place = {"location": location, "cluster": "foo-cassandra-cluster", "datacenter": "foo-cassandra-dc", "tag": "tag"}
     uid = backup.metadata.uid
     specs = {i: r.spec for i, r in agent.journal.items()}
@@ -138,7 +144,8 @@ async def test_what_the_agents_are_told(world: World) -> None:
         f"{uid}.snapshot.1": {"tag": "tag"},
         f"{uid}.backup.1": {
             **place, "backupId": uid, "rack": "rack1", "node": agent.pod, "full": True, "concurrentTransfers": 9,
-            "bandwidth": 50 << 20, "epoch": epoch(parse_rfc3339(backup.metadata.creation_timestamp), uid),
+            "bandwidth": 50 << 20, "finishWithin": 600,
+            "epoch": epoch(parse_rfc3339(backup.metadata.creation_timestamp), uid),
         },
         f"{uid}.commit.1": {
             **place, "backupId": uid,

@@ -54,6 +54,26 @@ async def test_a_selector_that_the_api_server_refuses(world: World) -> None:
     assert "not a key!" in message
 
 
+VOLUME = {"name": "b", "mountPath": "/backups", "persistentVolumeClaim": {"claimName": "b"}}
+
+
+@pytest.mark.parametrize("target", ["/nowhere", "file:///backups-of-others", "/backups/../var/lib/cassandra", "/tmp"])
+async def test_a_directory_that_is_on_no_volume_is_refused(world: World, target: str) -> None:
+    await world.datacenter(backup={"volumes": [VOLUME]})
+    await world.backup(backupType="FILE", target=target)
+    message = await refused(world, "TargetNotMounted")
+    assert target in message
+    assert "spec.backup.volumes" in message
+
+
+@pytest.mark.parametrize("target", ["/backups", "/backups/", "file:///backups/of/ours"])
+async def test_a_directory_on_a_volume_is_taken(world: World, target: str) -> None:
+    await world.datacenter(backup={"volumes": [VOLUME]})
+    await world.backup(backupType="FILE", target=target)
+    await world.run(lambda: world.get().status.nodes != [])
+    assert world.condition("Accepted")[0] == "True"
+
+
 async def test_a_part_of_a_datacenter_is_refused(world: World) -> None:
     await world.datacenter()
     await world.patch(builtin.PODS, NODE, {"metadata": {"labels": {"app": "x"}}})
@@ -76,7 +96,7 @@ async def test_a_part_of_one_and_another_that_is_not_ready(world: World) -> None
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("verify", "Hash"), ("deletionPolicy", "Delete"), ("keyspaces", ["k"]), ("storageClass", "GLACIER")],
+    [("verify", "Hash"), ("deletionPolicy", "Delete"), ("keyspaces", ["k"]), ("importExisting", True)],
 )
 async def test_a_field_that_is_not_acted_on_is_refused(world: World, field: str, value: Any) -> None:
     await world.datacenter()

@@ -28,11 +28,18 @@ KMS = {"sse": "KMS", "kmsKeyId": "key"}
 SOURCE = {
     "backupType": "AWS_S3", "target": "b", "clusterName": "c", "datacenterName": "d", "snapshotTag": "t"
 }  # fmt: skip
+CLAIM = {"persistentVolumeClaim": {"claimName": "backups"}}
 TWO_RACKS = [{"name": "a"}, {"name": "b"}]
 
 
 def schedule(**fields: Any) -> dict[str, Any]:
     return body(SCHEDULES, retention=fields)
+
+
+def volumes(*given: dict[str, Any]) -> dict[str, Any]:
+    """Each as told over a volume that is right."""
+    made = [{"name": f"v{n}", "mountPath": f"/v{n}", **each} for n, each in enumerate(given)]
+    return body(DATACENTERS, backup={"volumes": made})
 
 
 def claim(storage: Any = "100Mi", **fields: Any) -> dict[str, Any]:
@@ -54,10 +61,20 @@ ACCEPTED = {
     "partial": body(BACKUPS, minNodes="50%", nodeFailurePolicy="AllowPartial"),
     "partial with a number": body(BACKUPS, minNodes=2, nodeFailurePolicy="AllowPartial"),
     "kms": body(BACKUPS, encryption=KMS),
+    "tags": body(BACKUPS, backupType="AZURE_BLOB", tags={"team": "data"}),
+    "a lock": body(BACKUPS, objectLock={"mode": "COMPLIANCE", "days": 30}),
+    "a directory that is not encrypted": body(BACKUPS, backupType="FILE", target="/b", encryption={"sse": "none"}),
     "retention": schedule(keepWithin="30d", keepLast=0, minKeep=1),
     "a source": body(RESTORES, backup=None, source=SOURCE),
     "import": body(RESTORES, mode="Import", tables=["k.t"], rename={"k.t": "k.u"}),
     "in place": body(RESTORES, mode="InPlace", confirm="dc"),
+    "volumes": volumes(
+        {**CLAIM, "readOnly": True},
+        {"secret": {"secretName": "key", "defaultMode": 288, "items": [{"key": "a", "path": "b"}]}},
+        {"configMap": {"name": "ca"}, "mountPath": "/etc/ssl/certs"},
+        {"nfs": {"server": "nfs.example", "path": "/exports"}, "mountPath": "/tmpdir/of.backups"},
+        {"csi": {"driver": "blob.csi.azure.com", "volumeAttributes": {"containerName": "b"}}},
+    ),
 }
 REFUSED = {
     "a name of 41": (body(DATACENTERS, "a" * 41), "metadata.name has at most 40 characters"),
@@ -92,11 +109,48 @@ REFUSED = {
         body(DATACENTERS, backup={"defaults": {"backupType": "FILE", "target": "gs://b"}}),
         "the scheme of target does not agree",
     ),
+    "a volume without a source": (volumes({}), "give a volume exactly one of persistentVolumeClaim, secret"),
+    "a volume with two": (volumes({**CLAIM, "secret": {"secretName": "s"}}), "give a volume exactly one of"),
+    "a claim without a name": (volumes({"persistentVolumeClaim": {}}), "claimName: Required value"),
+    "a driver without a name": (volumes({"csi": {}}), "driver: Required value"),
+    "a relative path": (volumes({**CLAIM, "mountPath": "backups"}), "mountPath is an absolute path such as /backups"),
+    "a path with ..": (volumes({**CLAIM, "mountPath": "/a/../b"}), "mountPath is an absolute path such as /backups"),
+    "a slash at the end": (volumes({**CLAIM, "mountPath": "/a/"}), "mountPath is an absolute path such as /backups"),
+    "the root": (volumes({**CLAIM, "mountPath": "/"}), "mountPath is an absolute path such as /backups"),
+    "Cassandra's data": (
+        volumes({**CLAIM, "mountPath": "/var/lib/cassandra/backups"}),
+        "mountPath is, or holds, a directory that the agent's container uses itself",
+    ),
+    "all of /etc": (volumes({**CLAIM, "mountPath": "/etc"}), "mountPath is, or holds, a directory that the agent's"),
+    "one path twice": (
+        volumes({**CLAIM, "mountPath": "/b"}, {"secret": {"secretName": "s"}, "mountPath": "/b"}),
+        "two volumes have the same mountPath",
+    ),
+    "one volume twice": (volumes({**CLAIM, "name": "b"}, {**CLAIM, "name": "b"}), "Duplicate value"),
+    "one claim twice": (volumes(CLAIM, {**CLAIM, "readOnly": True}), "two volumes have the same claim"),
     "no target": (body(BACKUPS, target=None), "spec.target: Required value"),
     "no such store": (body(BACKUPS, backupType="TAPE"), 'supported values: "AWS_S3", "GCP_BLOB"'),
     "keyspaces and tables": (body(BACKUPS, keyspaces=["a"], tables=["a.b"]), "keyspaces and tables exclude each other"),
     "min nodes": (body(BACKUPS, minNodes=1), "minNodes has a meaning with nodeFailurePolicy AllowPartial only"),
     "kms without a key": (body(BACKUPS, encryption={"sse": "KMS"}), "sse KMS needs kmsKeyId"),
+    "a directory's class": (
+        body(BACKUPS, backupType="FILE", target="/b", storageClass="COLD"),
+        "a directory has no storageClass, tags or encryption",
+    ),
+    "a directory's encryption": (
+        body(BACKUPS, backupType="FILE", target="/b", encryption={"sse": "AES256"}),
+        "a directory has no storageClass, tags or encryption",
+    ),
+    "a lock elsewhere": (
+        body(BACKUPS, backupType="GCP_BLOB", objectLock={"mode": "GOVERNANCE", "days": 1}),
+        "objectLock is for AWS_S3",
+    ),
+    "a lock without days": (body(BACKUPS, objectLock={"mode": "GOVERNANCE"}), "spec.objectLock.days: Required value"),
+    "a lock of no day": (
+        body(BACKUPS, objectLock={"mode": "GOVERNANCE", "days": 0}),
+        "should be greater than or equal to 1",
+    ),
+    "11 tags": (body(BACKUPS, tags={f"k{n}": "v" for n in range(11)}), "must have at most 10"),
     "a tag with a slash": (body(BACKUPS, snapshotTag="a/b"), "should match"),
     "11 retries": (body(BACKUPS, retries=11), "should be less than or equal to 10"),
     "65 transfers": (body(BACKUPS, concurrentTransfers=65), "should be less than or equal to 64"),
@@ -244,8 +298,11 @@ BACKUP_VALUES: dict[str, Any] = {
     "credentialsSecretRef": {"name": "s"},
     "encryption": {"sse": "AES256"},
     "storageClass": "COLD",
+    "tags": {"a": "b"},
+    "objectLock": {"mode": "GOVERNANCE", "days": 1},
     "bandwidth": "50Mi",
     "concurrentTransfers": 8,
+    "finishWithinSeconds": 60,
     "parallelism": 1,
     "nodeFailurePolicy": "AllowPartial",
     "minNodes": 1,

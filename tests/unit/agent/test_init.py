@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from agent import init
 from agent.errors import AgentError
@@ -70,6 +71,14 @@ async def test_a_planned_pod_is_restored_and_configured(world: World, pod: Setti
     opened = world.opened
     assert await run(world, pod) == 0
     assert world.opened == opened, "a restart asks nothing of the store"
+
+
+async def test_a_restore_tells_how_long_the_event_loop_was_held_up(world: World, pod: Settings) -> None:
+    write_credentials(pod.credentials_dir)
+    with capture_logs() as logs:
+        assert await run(world, pod) == 0
+    (line,) = [line for line in logs if line["event"] == "event loop stalls"]
+    assert 0 <= line["p99_ms"] <= line["max_ms"] + 1
 
 
 async def test_no_plan_at_all_is_a_plain_start(world: World, pod: Settings) -> None:

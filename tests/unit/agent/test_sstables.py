@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from agent import sstables
 from agent.catalog import TablePath
 from agent.errors import AgentError
 from tests.fakes.sstables import SAI, UUID_ID, NodeData, table_id, write_sstable
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FORMATS = [
     "ma-1-big", "mb-2-big", "mc-3-big", "md-44-big", "me-5-big", "na-1-big", "nb-1-big", "nc-7-big", "oa-1-big",
@@ -35,7 +32,7 @@ def test_every_format_is_found_with_all_components(tmp_path: Path, name: str) ->
     data = data_in(tmp_path)
     directory = data.table("ks", "t", 1, (name,), extra=SAI)
     found = scan(data).tables[0].sstables[name]
-    assert {file.path.name for file in found.files.values()} == {
+    assert {Path(file.path).name for file in found.files.values()} == {
         path.name for path in directory.iterdir() if path.is_file()
     }
     assert found.files["SAI+aa+GroupComplete.db"].size == 0
@@ -66,6 +63,15 @@ def test_the_nodes_own_keyspaces_are_left_out_and_schemas_are_read(tmp_path: Pat
     found = scan(data)
     assert [table.path.keyspace for table in found.tables] == ["app", "system_schema"]
     assert found.tables[0].schema == "CREATE TABLE app.t (k int PRIMARY KEY);"
+
+
+def test_a_long_schema_is_read_to_its_end(tmp_path: Path) -> None:
+    data = data_in(tmp_path)
+    data.table("ks", "t", 1)
+    data.snapshot("co-t")
+    schema = "".join(f"-- column {number}\n" for number in range(5000))
+    (data.snapshots("co-t")[0] / "schema.cql").write_text(schema)
+    assert sstables.scan(data.data_dirs, "co-t").tables[0].schema == schema
 
 
 def test_foreign_files_are_no_components(tmp_path: Path) -> None:

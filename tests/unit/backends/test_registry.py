@@ -6,7 +6,7 @@ import pytest
 
 from agent.protocol import Endpoint as AgentEndpoint
 from backends import registry
-from backends.base import BytesBody, Endpoint, ObjectStore
+from backends.base import BytesBody, Endpoint, ObjectStore, Options
 from backends.errors import Kind, StoreError
 from backends.memory import MemoryStore
 from backends.registry import open_store
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class Opened(list[tuple[str, Endpoint]]):
     """Stands for an opener: the test seam of the registry."""
 
-    async def __call__(self, target: str, endpoint: Endpoint, _env: Mapping[str, str]) -> tuple[ObjectStore, str]:
+    async def __call__(
+        self, target: str, endpoint: Endpoint, _options: Options, _env: Mapping[str, str]
+    ) -> tuple[ObjectStore, str]:
         self.append((target, endpoint))
         bucket, _, prefix = target.strip("/").partition("/")
         return MemoryStore(f"memory://{bucket}"), prefix
@@ -68,15 +70,6 @@ async def test_type_and_target_must_agree(backup_type: str, target: str) -> None
     assert caught.value.kind is Kind.INVALID
 
 
-@pytest.mark.parametrize(
-    ("backup_type", "target"), [("GCP_BLOB", "bucket"), ("GCP_BLOB", "gs://b/p"), ("AZURE_BLOB", "box")]
-)
-async def test_not_yet(backup_type: str, target: str) -> None:
-    with pytest.raises(StoreError, match="not supported yet") as caught:
-        await open_store(backup_type, target)
-    assert caught.value.kind is Kind.NOT_SUPPORTED
-
-
 @pytest.mark.parametrize("backup_type", ["MEMORY", "", "aws_s3"])
 async def test_no_other_types(backup_type: str) -> None:
     with pytest.raises(StoreError, match="AWS_S3") as caught:
@@ -90,6 +83,21 @@ async def test_a_directory(tmp_path: Path, scheme: str) -> None:
     await store.put("a/key", BytesBody(b"x"))
     assert (tmp_path / "backups/a/key").read_bytes() == b"x"
     await store.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [(None, "https://account.blob.core.windows.net"), ("http://127.0.0.1:1/account", "http://127.0.0.1:1/account")],
+)
+async def test_the_host_of_an_azure_url_is_the_endpoint(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, url: str
+) -> None:
+    opener = Opened()
+    monkeypatch.setitem(registry.OPENERS, "AZURE_BLOB", (("azure", "https"), opener))
+    target = "https://account.blob.core.windows.net/box/some/prefix"
+    store = await open_store("AZURE_BLOB", target, Endpoint(given))
+    assert opener == [("box/some/prefix", Endpoint(url))]
+    assert store.name == "memory://box/some/prefix"
 
 
 async def test_the_agents_endpoint_is_taken_as_it_is(opened: Opened) -> None:

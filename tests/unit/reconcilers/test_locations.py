@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from agent.protocol import Endpoint, Location
+from agent.protocol import Endpoint, Location, StoreOptions
 from reconcilers import locations
 from reconcilers.api import common
+from reconcilers.api.backup import BackupSpec
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,20 @@ def test_to_agent() -> None:
     assert locations.to_agent("AWS_S3", "b", endpoint).endpoint == Endpoint(
         url="u", region="r", path_style=False, insecure_skip_verify=True
     )
+
+
+def test_how_objects_are_kept() -> None:
+    asked = {
+        "backupType": "AWS_S3", "target": "b", "storageClass": "STANDARD_IA", "tags": {"team": "data"},
+        "encryption": {"sse": "KMS", "kmsKeyId": "key"}, "objectLock": {"mode": "GOVERNANCE", "days": 7},
+    }  # fmt: skip
+    spec = msgspec.convert(asked, BackupSpec)
+    assert locations.to_agent("AWS_S3", "b", common.Endpoint(requester_pays=True), spec).options == StoreOptions(
+        storage_class="STANDARD_IA", tags={"team": "data"}, encryption="KMS", kms_key="key", lock_mode="GOVERNANCE",
+        lock_days=7, requester_pays=True,
+    )  # fmt: skip
+
+
+def test_nothing_asked_is_nothing_said() -> None:
+    spec = msgspec.convert({"backupType": "AWS_S3", "target": "b", "encryption": {"sse": "none"}}, BackupSpec)
+    assert locations.to_agent("AWS_S3", "b", common.Endpoint(), spec).options is None

@@ -85,7 +85,7 @@ def test_the_users_backup() -> None:
 def test_a_default_is_applied_on_reading_and_not_written() -> None:
     found = CassandraBackup.decode(wire("backup.yaml"))
 
-    assert (found.spec.type, found.spec.retries, found.spec.concurrent_transfers) == (Type.INCREMENTAL, 3, 4)
+    assert (found.spec.type, found.spec.retries, found.spec.concurrent_transfers) == (Type.INCREMENTAL, 3, 0)
     assert msgspec.to_builtins(found.spec) == {"backupType": "AWS_S3", "target": "kube-backup-test-cassandra"}
 
 

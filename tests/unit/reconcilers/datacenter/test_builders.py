@@ -14,6 +14,7 @@ import yaml
 
 from controller.objects import raw_object
 from reconcilers import labels
+from reconcilers.api.volumes import IN_USE
 from reconcilers.datacenter import builders, pod
 from reconcilers.identity import MasterKey
 from tests.unit.reconcilers.datacenter.samples import cdc, layout
@@ -39,6 +40,12 @@ RICH = cdc(
     serviceAccountName="with-a-role",
     cassandraAuth={"authenticator": "PasswordAuthenticator", "authorizer": "CassandraAuthorizer"},
     additionalSeeds=["seed.elsewhere"],
+    backup={
+        "volumes": [
+            {"name": "store", "mountPath": "/backups", "persistentVolumeClaim": {"claimName": "shared"}},
+            {"name": "key", "mountPath": "/keys", "readOnly": True, "secret": {"secretName": "k", "defaultMode": 288}},
+        ]
+    },
     podTemplate={
         "metadata": {"labels": {"team": "db", labels.DATACENTER: "mine"}, "annotations": {"note": "here"}},
         "tolerations": [{"key": "all", "operator": "Exists"}],
@@ -108,6 +115,28 @@ def test_credentials_reach_the_agent_and_not_cassandra() -> None:
 
     assert "AWS_SECRET_ACCESS_KEY" in names["sidecar"] & names["init"]
     assert "AWS_SECRET_ACCESS_KEY" not in names["cassandra"] | names["config"]
+
+
+def test_backup_volumes_reach_the_agent_and_not_cassandra() -> None:
+    spec = pod.template(RICH, layout(RICH), layout(RICH).racks[0])["spec"]
+    mounts = {c["name"]: c["volumeMounts"] for c in [*spec["initContainers"], *spec["containers"]]}
+    wanted = [
+        {"name": "backup-store", "mountPath": "/backups"},
+        {"name": "backup-key", "mountPath": "/keys", "readOnly": True},
+    ]
+
+    assert {name: [m for m in of if m["name"].startswith("backup-")] for name, of in mounts.items()} == {
+        "config": [], "init": wanted, "cassandra": [], "sidecar": wanted
+    }  # fmt: skip
+    assert {"name": "backup-store", "persistentVolumeClaim": {"claimName": "shared"}} in spec["volumes"]
+    assert {"name": "backup-key", "secret": {"secretName": "k", "defaultMode": 288}} in spec["volumes"]
+
+
+def test_no_backup_volume_may_cover_what_the_pod_mounts() -> None:
+    spec = pod.template(cdc(), layout(cdc()), layout(cdc()).racks[0])["spec"]
+    agents = [c for c in [*spec["initContainers"], *spec["containers"]] if c.get("args", [""])[0] == "agent"]
+    assert len(agents) == 2
+    assert {mount["mountPath"] for agent in agents for mount in agent["volumeMounts"]} <= set(IN_USE)
 
 
 def test_no_name_is_given_twice() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 from controller.objects import ObjectMeta
 from reconcilers import labels
-from reconcilers.api.datacenter import CassandraDataCenter, DataCenterSpec
+from reconcilers.api.datacenter import BackupSettings, CassandraDataCenter, DataCenterSpec
 from reconcilers.api.restore import CassandraRestore, RestoreSpec
+from reconcilers.api.volumes import BackupVolume
 from reconcilers.restore import inspector
 
 ENV = [
@@ -52,6 +53,13 @@ def test_it_has_the_agents_credentials_and_nothing_of_the_node() -> None:
     assert {v["name"] for v in pod["spec"]["volumes"]} == {"agent", "tmp-sidecar"}
     assert pod["spec"]["serviceAccountName"] == "mine"
     assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+def test_it_sees_the_directory_of_a_file_store() -> None:
+    volume = BackupVolume(name="store", mount_path="/backups", persistent_volume_claim={"claimName": "shared"})
+    pod = build(backup=BackupSettings(volumes=[volume]))["spec"]
+    assert {"name": "backup-store", "mountPath": "/backups"} in pod["containers"][0]["volumeMounts"]
+    assert {"name": "backup-store", "persistentVolumeClaim": {"claimName": "shared"}} in pod["volumes"]
 
 
 def test_it_ends_by_itself_and_goes_with_its_restore() -> None:

@@ -1,0 +1,54 @@
+"""Bundles: an SSTable's small components as one object. The format is in catalog.py; here they are read to be sent."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from isal.isal_zlib import crc32
+
+from agent import integrity
+from agent.bandwidth import Tally
+from backends.base import BytesBody
+from backends.checksums import crc32c
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from agent.bandwidth import Meter
+    from agent.plan import Item, Member
+
+
+def read(item: Item) -> bytes:
+    """Every member, checked against what was planned. Blocks. SnapshotGone when one changed, Corrupt for a Data.db."""
+    return b"".join([_read(member) for member in item.members])
+
+
+def _read(member: Member) -> bytes:
+    path, size = member.file.path, member.file.size
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise integrity.changed(path, "it is gone") from error
+    try:
+        data = os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
+    if len(data) != size:
+        raise integrity.changed(path, "it is shorter than it was")
+    if member.data:
+        integrity.check_data(path, member.crc, crc32(data))
+    elif crc32c(data) != member.crc:
+        raise integrity.changed(path, "its bytes are not the ones that were read before")
+    return data
+
+
+class MeteredBytes(BytesBody):
+    """As MeteredBody: what is sent pays the bucket and is counted, and what a failed try counted is taken back."""
+
+    def __init__(self, data: bytes, *, bucket: Meter, count: Callable[[int], None]) -> None:
+        super().__init__(data)
+        self._tally = Tally(bucket, count)
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        return self._tally.through(super().chunks())

@@ -1,0 +1,1 @@
+"""What the project costs, measured against its peers. See README.md."""
