@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 RANGE = 16 << 20  # bytes of one request; a file up to twice of that is one request
 SMALL = 1 << 20  # bytes; up to here a file is held in memory until it is whole
 TOGETHER = 8 << 20  # bytes of small files, and of gaps between them, that one request fetches
-_WRITE = 1 << 20  # bytes that are worth a hop into a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +107,13 @@ class Downloader:
 
     async def _stream(self, key: str, offset: int, length: int, writer: RangeWriter) -> None:
         counted = 0
-        held: list[bytes] = []
-        size = 0
         try:
-            async with closing(self._store.get(self._root + key, offset=offset, length=length)) as chunks:
-                async for chunk in chunks:
-                    await self._flow.bucket.take(len(chunk))
-                    held.append(chunk)
-                    size += len(chunk)
-                    if size >= _WRITE:
-                        await run(writer.write, held)  # waits even when cancelled: the descriptor is closed after it
-                        held, size = [], 0
-                    counted += len(chunk)
-                    self._count(len(chunk))
-            if held:
-                await run(writer.write, held)
+            stream = self._store.pour(self._root + key, writer.write, offset=offset, length=length)
+            async with closing(stream) as counts:
+                async for count in counts:
+                    await self._flow.bucket.take(count)
+                    counted += count
+                    self._count(count)
         except BaseException:
             self._count(-counted)
             raise

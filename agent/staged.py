@@ -19,11 +19,12 @@ from agent.integrity import Sums
 from backends.checksums import crc32c
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
 Member = tuple[Component, Path, int]  # and where it begins in what was read
 
 BATCH = 64  # small files that are synced together; each has its descriptor open until then
+_ADVISE = 1 << 20  # bytes between two calls
 _SYNCERS = 4  # syncs that wait at once share a commit
 _AHEAD = 8  # syncs under way; beyond, the transfers wait for the disk
 
@@ -67,14 +68,16 @@ class RangeWriter:
         self._name = name
         self._descriptor = descriptor
         self._start = self._position = offset
+        self._advised = offset
         self._crc = 0
 
-    def write(self, chunks: Sequence[bytes]) -> None:
-        for chunk in chunks:
-            self._crc = checksum(self._name, chunk, self._crc)
-        self._position += write_all(self._descriptor, chunks, self._position)
-        # Starts what is dirty on its way to the disk, and drops what has got there.
-        os.posix_fadvise(self._descriptor, self._start, self._position - self._start, os.POSIX_FADV_DONTNEED)
+    def write(self, data: bytes | memoryview) -> None:
+        self._crc = checksum(self._name, data, self._crc)
+        self._position += write_all(self._descriptor, data, self._position)
+        if self._position - self._advised >= _ADVISE:
+            # Starts what is dirty on its way to the disk, and drops what has got there.
+            os.posix_fadvise(self._descriptor, self._start, self._position - self._start, os.POSIX_FADV_DONTNEED)
+            self._advised = self._position
 
     @property
     def sums(self) -> Sums:
@@ -82,19 +85,13 @@ class RangeWriter:
         return Sums(size, 0, self._crc) if self._name == DATA else Sums(size, self._crc)
 
 
-def write_all(descriptor: int, chunks: Sequence[bytes | memoryview], offset: int) -> int:
+def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> int:
     """The bytes written at ``offset``: all of them."""
-    views = [memoryview(chunk) for chunk in chunks if chunk]
-    total = sum(map(len, views))
     done = 0
-    while done < total:
-        written = os.pwritev(descriptor, views, offset + done)
-        done += written
-        while views and written >= len(views[0]):
-            written -= len(views.pop(0))
-        if written:
-            views[0] = views[0][written:]
-    return total
+    with memoryview(data) as view:
+        while done < len(view):
+            done += os.pwrite(descriptor, view[done:], offset + done)
+    return done
 
 
 def write_members(data: bytes | bytearray, members: Iterable[Member]) -> list[Staged]:
@@ -104,7 +101,7 @@ def write_members(data: bytes | bytearray, members: Iterable[Member]) -> list[St
     try:
         for component, path, offset in members:
             files.append(Staged(path, component.size, reserve=False))
-            write_all(files[-1].descriptor, [view[offset : offset + component.size]], 0)
+            write_all(files[-1].descriptor, view[offset : offset + component.size], 0)
     except BaseException:
         for file in files:
             file.close()

@@ -17,11 +17,13 @@ from backends.azure_send import Sender, crc_of, etag_of
 from backends.azure_uploads import HIDDEN, Uploads, check_name, page
 from backends.base import Capabilities, Endpoint, ObjectMeta, Options
 from backends.errors import Kind, NotFound, StoreError
+from backends.streams import poured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from backends.base import Body, Part, Parts, Upload
+    from backends.streams import Sink
 
 CONNECTIONS = 32
 STALL = 60.0
@@ -92,6 +94,9 @@ class AzureStore:
                 return
             async for piece in self._wire.pieces(answer, "get", key):
                 yield piece
+
+    def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        return poured(self.get(key, offset=offset, length=length), sink)
 
     async def head(self, key: str) -> ObjectMeta:
         headers, _ = await self._wire.call("head", "HEAD", key)

@@ -19,6 +19,8 @@ from backends.errors import Kind, StoreError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from backends.streams import Sink
+
 __all__ = [
     "Body", "BytesBody", "Capabilities", "Encryption", "Endpoint", "FileBody", "LockMode", "ObjectMeta", "ObjectStore",
     "Options", "Part", "Parts", "SliceableBody", "Upload", "check_key",
@@ -150,6 +152,9 @@ class ObjectStore(Protocol):
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Streams a range, cut to what the object has; past its end is empty. NotFound on the first step."""
+
+    def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        """``get`` into a sink: yields how many bytes it took, each time. What the sink raises comes out as it is."""
 
     async def head(self, key: str) -> ObjectMeta:
         """NotFound when it is not there."""

@@ -19,11 +19,14 @@ from backends.body import CHUNK, checked
 from backends.checksums import combine, crc32c
 from backends.errors import Kind, NotFound, StoreError
 from backends.file_io import Tree, discard, page, translate, translated, write
+from backends.streams import poured
 from backends.threads import acquire, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from pathlib import Path
+
+    from backends.streams import Sink
 
 
 class FileStore:
@@ -64,6 +67,9 @@ class FileStore:
                 yield data
         finally:
             os.close(descriptor)
+
+    def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        return poured(self.get(key, offset=offset, length=length), sink)
 
     async def head(self, key: str) -> ObjectMeta:
         with translated("head", self.name, key):

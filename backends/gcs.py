@@ -24,6 +24,7 @@ from backends.gcs_options import Keeping
 from backends.gcs_parts import FOLDER, MAX_PARTS, Multipart, hidden
 from backends.gcs_session import open_client
 from backends.gcs_upload import ABSENT
+from backends.streams import poured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from backends.gcs_client import Client
+    from backends.streams import Sink
 
 CONNECTIONS = 32
 STALL = 60.0
@@ -115,6 +117,9 @@ class GcsStore:
                     crc = crc32c(piece, crc)
                 yield piece
             self._check_read(key, response, size, crc if whole else None)
+
+    def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        return poured(self.get(key, offset=offset, length=length), sink)
 
     def _check_read(self, key: str, response: aiohttp.ClientResponse, size: int, crc: int | None) -> None:
         """A body of unknown length may end early unseen; a whole one has a checksum."""

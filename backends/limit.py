@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from backends.base import Body, Capabilities, ObjectMeta, ObjectStore, Part, Parts, Upload
     from backends.rate import Bucket
+    from backends.streams import Sink
 
 
 class LimitStore:
@@ -51,6 +52,15 @@ class LimitStore:
         ):
             async for piece in pieces:
                 yield piece
+
+    async def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        async with (
+            self._gate.entered(),
+            closing(self._store.pour(key, sink, offset=offset, length=length)) as stream,
+        ):
+            async for count in stream:
+                await self._receive.take(count)
+                yield count
 
     async def head(self, key: str) -> ObjectMeta:
         async with self._gate.entered():

@@ -10,9 +10,12 @@ from backends.base import Body, Capabilities, ObjectMeta, Part, Parts, Upload, c
 from backends.body import CHUNK, checked
 from backends.checksums import combine, crc32c
 from backends.errors import Kind, StoreError
+from backends.streams import poured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+
+    from backends.streams import Sink
 
 
 class _Pending:
@@ -42,6 +45,9 @@ class MemoryStore:
         end = len(data) if length is None else min(len(data), offset + length)
         for start in range(offset, end, CHUNK):
             yield data[start : min(end, start + CHUNK)]
+
+    def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        return poured(self.get(key, offset=offset, length=length), sink)
 
     async def head(self, key: str) -> ObjectMeta:
         return self._find("head", key)[0]

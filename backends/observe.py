@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from backends.base import Body, Capabilities, ObjectMeta, ObjectStore, Part, Parts, Upload
+    from backends.streams import Sink
 
 
 @dataclass(slots=True)
@@ -73,6 +74,13 @@ class ObserveStore:
                 async for chunk in stream:
                     self.statistics.received += len(chunk)
                     yield chunk
+
+    async def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        with self.statistics.request("get"):
+            async with closing(self._store.pour(key, sink, offset=offset, length=length)) as stream:
+                async for count in stream:
+                    self.statistics.received += count
+                    yield count
 
     async def head(self, key: str) -> ObjectMeta:
         with self.statistics.request("head"):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from backends.base import Body, Capabilities, ObjectStore, Part, Parts
+    from backends.streams import Sink
 
 
 class PrefixStore:
@@ -33,6 +34,9 @@ class PrefixStore:
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         return self._store.get(self._full(key), offset=offset, length=length)
+
+    def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        return self._store.pour(self._full(key), sink, offset=offset, length=length)
 
     async def head(self, key: str) -> ObjectMeta:
         return self._strip(await self._store.head(self._full(key)))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from backends.base import Body, Capabilities, ObjectMeta, ObjectStore, Part, Parts, Upload
+    from backends.streams import Sink
 
 T = TypeVar("T")
 
@@ -66,16 +67,34 @@ class RetryStore:
                 return ours
             raise
 
-    async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        def rest(begin: int, left: int | None) -> AsyncIterator[bytes]:
+            return self._store.get(key, offset=begin, length=left)
+
+        return self._whole(rest, len, offset, length)
+
+    def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        def rest(begin: int, left: int | None) -> AsyncIterator[int]:
+            return self._store.pour(key, sink, offset=begin, length=left)
+
+        return self._whole(rest, int, offset, length)
+
+    async def _whole(
+        self,
+        rest: Callable[[int, int | None], AsyncIterator[T]],
+        size: Callable[[T], int],
+        offset: int,
+        length: int | None,
+    ) -> AsyncIterator[T]:
+        """A stream in as many requests as it takes, each for what is missing."""
         done = failed = 0
         while True:
-            left = None if length is None else length - done
             try:
-                async with closing(self._store.get(key, offset=offset + done, length=left)) as stream:
-                    async for chunk in stream:
-                        done += len(chunk)
+                async with closing(rest(offset + done, None if length is None else length - done)) as stream:
+                    async for piece in stream:
+                        done += size(piece)
                         failed = 0
-                        yield chunk
+                        yield piece
             except StoreError as error:
                 failed += 1
                 await self._pause(error, failed)

@@ -7,7 +7,7 @@ import itertools
 import os
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import structlog
 from botocore.exceptions import ClientError
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
     from backends.s3_direct import Answer
     from backends.s3_list import Page
+    from backends.streams import Sink
 
 CONNECTIONS = 32
 DELETE_BATCH = 1000  # S3's limit
 PATIENCE = 10  # copying and completing take S3 minutes; it sends blanks meanwhile, which the read timeout watches
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -94,7 +96,33 @@ class S3Store:
         etag, crc = await self._sender.send("put", key, body, (), headers)
         return ObjectMeta(key, body.size, etag, 0.0, crc)
 
-    async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        return self._stream(key, offset, length, lambda answer: answer.chunks())
+
+    async def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        """The thread that receives feeds the sink: the bytes are in its processor's cache."""
+        failure: Exception | None = None
+
+        def feed(data: bytes | memoryview) -> None:
+            nonlocal failure
+            try:
+                sink(data)
+            except Exception as error:
+                failure = error
+                raise
+
+        try:
+            async with aclosing(self._stream(key, offset, length, lambda answer: answer.pour(feed))) as counts:
+                async for count in counts:
+                    yield count
+        except StoreError:
+            if failure is not None:
+                raise failure from None
+            raise
+
+    async def _stream(
+        self, key: str, offset: int, length: int | None, taken: Callable[[Answer], AsyncGenerator[T, None]]
+    ) -> AsyncGenerator[T, None]:
         if length == 0:
             await self.head(key)  # an empty range cannot be asked for
             return
@@ -106,9 +134,9 @@ class S3Store:
             async with self._slots, self._wire.request("GET", key, headers=headers, names=names) as answer:
                 self._bucket_seen = True
                 _check_length(answer, self.name, key, offset, length)
-                async with aclosing(answer.chunks()) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                async with aclosing(taken(answer)) as pieces:
+                    async for piece in pieces:
+                        yield piece
         except Refused as refused:
             if refused.status != 416:  # past the end
                 raise refused.error from None

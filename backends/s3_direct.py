@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from backends.body import CHUNK
 from backends.s3_http import Connection
+from backends.streams import poured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from backends.s3_http import Head, Server
+    from backends.streams import Sink
+
+    Counts = AsyncGenerator[int, None]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,11 +34,17 @@ _BATCH = CHUNK + (64 << 10)  # bytes handed to a thread at once: a chunk and the
 
 
 class Answer:
-    """What came back; ``chunks()`` streams its body in pieces of up to 512 KiB."""
+    """What came back; ``chunks()`` streams its body in pieces of up to 512 KiB, ``pour()`` into a sink."""
 
-    def __init__(self, head: Head, chunks: Callable[[], AsyncGenerator[bytes, None]]) -> None:
+    def __init__(
+        self,
+        head: Head,
+        chunks: Callable[[], AsyncGenerator[bytes, None]],
+        pour: Callable[[Sink], Counts] | None = None,
+    ) -> None:
         self.status, self.headers = head
         self.chunks = chunks
+        self.pour = pour or (lambda sink: poured(chunks(), sink))
 
 
 class Direct:
@@ -60,9 +70,14 @@ class Direct:
 
             async def chunks() -> AsyncGenerator[bytes, None]:
                 while not connection.ended:
-                    yield connection.read() if connection.arrived else await self._receive(connection)
+                    yield connection.read() if connection.arrived else await self._receive(connection, connection.read)
 
-            yield Answer(head, chunks)
+            async def pour(sink: Sink) -> Counts:
+                while not connection.ended:
+                    if count := await self._receive(connection, connection.pour, sink):
+                        yield count
+
+            yield Answer(head, chunks, pour)
         finally:
             self._give_back(connection)
 
@@ -88,20 +103,24 @@ class Direct:
                     size += len(piece)
         return await self._run(connection, connection.exchange, batch, bodiless=method == "HEAD")
 
-    async def _receive(self, connection: Connection) -> bytes:
+    async def _receive(self, connection: Connection, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Who has nothing to receive yet keeps nobody from it."""
         if connection.waits:
             await self._run(connection, connection.wait)
         async with self._receiving:
-            return await self._run(connection, connection.read)
+            return await self._run(connection, call, *args, **kwargs)
 
     async def _run(self, connection: Connection, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A cancelled caller waits for the thread, which ends at once: a sink is not fed any more after it."""
         job = self._threads.submit(call, *args, **kwargs)
+        ended = asyncio.wrap_future(job)
         try:
-            return await asyncio.wrap_future(job)
+            return await asyncio.shield(ended)
         except asyncio.CancelledError:
             connection.abort()
             job.add_done_callback(lambda _: connection.close())  # never under the thread that uses it
+            if connection.connected:  # else it still connects, and then does no more
+                await asyncio.wait([ended])
             raise
 
     def _take(self) -> Connection:

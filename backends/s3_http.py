@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
+    from backends.streams import Sink
+
 CHUNK = 512 << 10  # bytes handed out at once, and held by a connection that receives a body: larger ones leave the
 # processor's cache before they are written, smaller ones cost more hops (measured: 128 KiB to 1 MiB)
+POUR = 2 << 20  # bytes that go into a sink before the thread gives way
 GATHER = 0.02  # seconds that the rest of a small answer is waited for
 JOIN = 64 << 10  # bytes up to which pieces are copied together: one packet, one TLS record
 _HEAD = 64 << 10  # bytes, the most that an answer's headers may be
@@ -78,6 +81,10 @@ class Connection:
     @property
     def aborted(self) -> bool:
         return self._aborted
+
+    @property
+    def connected(self) -> bool:
+        return self._socket is not None
 
     @property
     def ended(self) -> bool:
@@ -149,12 +156,24 @@ class Connection:
 
     def read(self, most: int = CHUNK) -> bytes:
         """What has arrived of the body, at least a byte; nothing at its end. One that breaks off is an error."""
-        try:
-            if self._chunked and not self._left:
-                self._next_chunk()
-            return self._body(most) if self._left else b""
-        except OSError as error:
-            raise self._failure(error) from error
+        with self._take(most) as data:
+            return bytes(data)
+
+    def pour(self, sink: Sink) -> int:
+        """As ``read``, into a sink: what has arrived, up to ``POUR``. How much that was."""
+        count = 0
+        while not self.ended and count < POUR and not (count and self.waits):
+            try:
+                data = self._take(CHUNK)
+            except (sdk.BotoCoreError, BadStatusLine):
+                if not count:
+                    raise
+                break  # told by the next call
+            with data:
+                if data:  # else it was the end of the last chunk
+                    sink(data)
+                    count += len(data)
+        return count
 
     def _connect(self) -> socket.socket | Secured:
         if self._socket is None:
@@ -220,7 +239,16 @@ class Connection:
         self._keep = ends and version == "HTTP/1.1" and "close" not in headers.get("connection", "").lower()
         return Head(status, headers)
 
-    def _body(self, most: int) -> bytes:
+    def _take(self, most: int) -> memoryview:
+        """For ``read``: a view that is good until the next call; released before it."""
+        try:
+            if self._chunked and not self._left:
+                self._next_chunk()
+            return self._body(most) if self._left else memoryview(b"")
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _body(self, most: int) -> memoryview:
         want = min(most, self._left)
         if len(self._buffer) < want:
             self._buffer.extend(bytes(want - len(self._buffer)))
@@ -232,7 +260,7 @@ class Connection:
         taken = min(want, self._end)
         self._start = taken
         self._left -= taken
-        return bytes(memoryview(self._buffer)[:taken])
+        return memoryview(self._buffer)[:taken]
 
     def _gather(self, upto: int, seconds: float) -> None:
         """Fills the buffer up to there with what comes in that time."""

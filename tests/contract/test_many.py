@@ -12,8 +12,12 @@ from agent.flow import each
 from backends.base import BytesBody, FileBody
 from backends.checksums import combine, crc32c
 from backends.helpers import upload
+from tests.contract import azurite as azure_server
+from tests.contract import fake_gcs as gcs_server
+from tests.contract import minio as s3_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from backends.base import ObjectStore
@@ -21,6 +25,25 @@ if TYPE_CHECKING:
 MANY = 25_000
 AT_ONCE = 32
 BARE = ("memory", "file", "s3", "gcs", "azure")  # moto takes minutes, and its listing is S3's
+
+
+# Servers of their own: 25,000 keys make Azurite thirty times slower for every test after it (it writes them all anew).
+@pytest.fixture(scope="module")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.MinIO]:
+    with s3_server.running(tmp_path_factory.mktemp("minio") / "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[azure_server.Azurite]:
+    with azure_server.running(tmp_path_factory.mktemp("azurite") / "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def fake_gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs_server.FakeGcs]:
+    with gcs_server.running(tmp_path_factory.mktemp("gcs") / "server") as server:
+        yield server
 
 
 def key_of(number: int) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import random
+import threading
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -71,6 +74,68 @@ async def test_ranges_are_cut_to_the_object(store: ObjectStore) -> None:
         (8, 100, b"89"), (10, None, b""), (50, 3, b""), (4, 0, b""),
     ):  # fmt: skip
         assert await read(store, "key", offset, length) == expected, (offset, length)
+
+
+async def test_pouring_gives_a_sink_what_getting_gives(store: ObjectStore) -> None:
+    data = random.Random(5).randbytes((3 << 20) + 17)
+    await store.put("key", BytesBody(data))
+    for offset, length in ((0, None), (3, None), (100, 2 << 20), (len(data) - 1, 10), (len(data), None), (4, 0)):
+        taken = bytearray()
+        counts = [count async for count in store.pour("key", taken.extend, offset=offset, length=length)]
+        assert taken == data[offset:][:length], (offset, length)
+        assert sum(counts) == len(taken)
+        assert 0 not in counts
+    with pytest.raises(NotFound):
+        await anext(aiter(store.pour("no/such", bytearray().extend)))
+
+
+async def test_what_a_sink_raises_comes_out_as_it_is(store: ObjectStore) -> None:
+    """A full disk is not the store's failure, and is not tried again."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    calls = 0
+
+    def sink(_data: bytes | memoryview) -> None:
+        nonlocal calls
+        calls += 1
+        raise full
+
+    await store.put("key", BytesBody(bytes(3 << 20)))
+    with pytest.raises(OSError, match="No space") as caught:
+        async for _ in store.pour("key", sink):
+            pass
+    assert caught.value is full
+    assert calls == 1
+    assert await read(store, "key", 0, 5) == bytes(5)
+
+
+async def test_a_sink_is_left_alone_after_a_cancellation(store: ObjectStore) -> None:
+    """Whoever cancels closes what the sink writes to: a thread that is in it comes out first."""
+    entered, leave = threading.Event(), threading.Event()
+    inside = calls = 0
+
+    def sink(_data: bytes | memoryview) -> None:
+        nonlocal inside, calls
+        inside, calls = inside + 1, calls + 1
+        entered.set()
+        leave.wait(10)
+        inside -= 1
+
+    async def pour() -> None:
+        async for _ in store.pour("key", sink):
+            pass
+
+    await store.put("key", BytesBody(bytes(8 << 20)))
+    task = asyncio.create_task(pour())
+    await asyncio.to_thread(entered.wait, 10)
+    task.cancel()
+    await asyncio.sleep(0)  # it is told
+    leave.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (inside, calls > 0) == (0, True)
+    told = calls
+    await store.head("key")
+    assert calls == told
 
 
 async def test_zero_bytes_are_an_object(store: ObjectStore) -> None:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backends.errors import Kind, StoreError
+from backends.streams import poured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from backends.base import Body, Capabilities, ObjectMeta, ObjectStore, Part, Parts, Upload
+    from backends.streams import Sink
 
 T = TypeVar("T")
 
@@ -63,6 +65,10 @@ class FaultyStore:
         async with aclosing(self._stream("get", key, self._store.get(key, offset=offset, length=length))) as stream:
             async for chunk in stream:
                 yield chunk
+
+    def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
+        """Counts and fails as ``get``."""
+        return poured(self.get(key, offset=offset, length=length), sink)
 
     async def head(self, key: str) -> ObjectMeta:
         return await self._do("head", key, lambda: self._store.head(key))

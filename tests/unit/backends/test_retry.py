@@ -107,6 +107,19 @@ async def test_a_broken_stream_goes_on_where_it_broke(store: RetryStore, faulty:
     assert await read(store, "key") == data
 
 
+async def test_a_broken_pour_goes_on_where_it_broke(store: RetryStore, faulty: FaultyStore) -> None:
+    data = random.Random(3).randbytes((4 << 20) + 7)
+    await store.put("key", BytesBody(data))
+    faulty.fail("get", Fault(error(), after=3))
+    faulty.fail("get", Fault(error(), after=0))
+    faulty.fail("get", Fault(error(), after=4))
+    taken = bytearray()
+    counts = [count async for count in store.pour("key", taken.extend, offset=5, length=4 << 20)]
+    assert taken == data[5 : 5 + (4 << 20)]
+    assert sum(counts) == len(taken)
+    assert faulty.calls["get"] == 4
+
+
 async def test_progress_makes_new_tries(store: RetryStore, faulty: FaultyStore) -> None:
     data = bytes(10 << 20)
     await store.put("key", BytesBody(data))

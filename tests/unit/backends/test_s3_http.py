@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
@@ -109,6 +110,19 @@ async def got(direct: Direct, method: str = "GET", body: bytes = b"") -> tuple[i
         return answer.status, b"".join([piece async for piece in answer.chunks()])
 
 
+async def poured(direct: Direct, taken: bytearray) -> None:
+    """Checks that after each step ``taken`` is what the sink is said to have got."""
+    told = 0
+    async with (
+        direct.request("GET", "/key?x=1", {"host": "h"}) as answer,
+        aclosing(answer.pour(taken.extend)) as counts,
+    ):
+        async for count in counts:
+            assert count
+            told += count
+            assert told == len(taken)
+
+
 def always(*answers: bytes) -> Handler:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -153,6 +167,10 @@ async def test_bodies_and_the_connection_after_them(serving: Serving, answer: by
     async with serving(always(answer, OK)) as (direct, connections):
         for expected in (body, b"ok", body, b"ok"):
             assert await got(direct) == (200, expected)
+        for expected in (body, b"ok"):
+            taken = bytearray()
+            await poured(direct, taken)
+            assert taken == expected
     assert len(connections) == 1
 
 
@@ -177,6 +195,21 @@ async def test_a_large_body_comes_in_chunks(serving: Serving) -> None:
         assert b"".join(pieces) == data
         assert max(map(len, pieces)) <= CHUNK
         assert await got(direct) == (200, data)
+
+
+async def test_a_pour_that_breaks_off_has_told_of_all_that_came(serving: Serving) -> None:
+    """So that a retry asks for the rest, and not for what the sink has."""
+    came = random.Random(1).randbytes((3 << 20) + 5)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(came) + 1, came))
+
+    taken = bytearray()
+    async with serving(handler) as (direct, _):
+        with pytest.raises(sdk.ConnectionClosedError):
+            await poured(direct, taken)
+    assert taken == came
 
 
 async def test_what_answers_a_head_has_no_body(serving: Serving) -> None:
