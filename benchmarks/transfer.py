@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,19 +63,16 @@ def main() -> int:
     before = _others(options)
     records: list[Record] = []
     root().mkdir(parents=True, exist_ok=True)
-    _wait()
-    # On the file system of the data sets: snapshots are hard links.
-    with tempfile.TemporaryDirectory(prefix=".run-", dir=root()) as temporary:
-        trust = certificates.make(Path(temporary) / "certificates")
+    with _room() as room:
+        trust = certificates.make(room / "certificates")
         for number, session in enumerate(todo, start=1):
             note(f"[{number}/{len(todo)}] {session.kind}, {session.case}, {session.tool}, round {session.round + 1}")
-            records += session.run(sets[session.case], Path(temporary) / f"session-{number}", trust, options.checkout)
+            records += session.run(sets[session.case], room / f"session-{number}", trust, options.checkout)
             every = sorted([*before, *records], key=_place)
             text = report.render(every, facts.facts(every, quick=options.quick), facts.how(every))
             options.report.write_text(text)
             lines = [msgspec.json.encode(record) for record in every]
             options.report.with_suffix(".jsonl").write_bytes(b"\n".join([*lines, b""]))
-    (root() / "ended").touch()
     note(f"written: {options.report}")
     return 0
 
@@ -92,13 +90,20 @@ def _place(record: Record) -> tuple[int, int]:
     return list(STORES).index(record.kind), list(CASES).index(record.case)
 
 
-def _wait() -> None:
-    """Until what an earlier run deleted costs this one nothing; see ``session._hollow``."""
+@contextmanager
+def _room() -> Iterator[Path]:
+    """A directory, once what an earlier run deleted costs this one nothing; see ``session._hollow``."""
     ended = root() / "ended"
     left = ended.stat().st_mtime + _AGED - time.time() if ended.exists() else 0.0
     if left > 0:
         note(f"waiting {left:.0f} s: the disk has just deleted the files of an earlier run")
         time.sleep(left)
+    try:
+        # On the file system of the data sets: snapshots are hard links.
+        with tempfile.TemporaryDirectory(prefix=".run-", dir=root()) as made:
+            yield Path(made)
+    finally:
+        ended.touch()
 
 
 def _options() -> argparse.Namespace:

@@ -9,16 +9,17 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pytest
-
 from backends.azure import AzureStore
-from backends.base import BytesBody, Endpoint
-from backends.errors import StoreError
+from backends.base import Endpoint
+from tests.contract.refusals import errors_of
 from tests.contract.server import free_port, program, started
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from backends.errors import StoreError
+    from tests.contract.refusals import Calls
 
 ACCOUNT = "devstoreaccount1"
 # Published: https://learn.microsoft.com/azure/storage/common/storage-use-azurite#well-known-storage-account-and-key
@@ -70,27 +71,9 @@ async def new_container(server: Azurite) -> AsyncIterator[AzureStore]:
 
 async def refused(store: AzureStore) -> dict[str, StoreError]:
     """The error of each verb; the store is closed."""
-    calls: dict[str, Callable[[], Awaitable[object]]] = {
-        "put": lambda: store.put("key", BytesBody(b"x")),
-        "put, large": lambda: store.put("key", BytesBody(bytes(8 << 20))),
-        "head": lambda: store.head("key"),
-        "get": lambda: anext(aiter(store.get("key"))),
-        "list": lambda: anext(aiter(store.list(""))),
-        "delete": lambda: store.delete(["key"]),
+    more: Calls = {
         "delete, two": lambda: store.delete(["key", "other"]),
         "copy": lambda: store.copy("key", "other"),
-        "create upload": lambda: store.create_upload("key"),
         "list uploads": lambda: anext(aiter(store.list_uploads(""))),
     }
-    errors = {}
-    try:
-        for verb, call in calls.items():
-            with pytest.raises(StoreError) as caught:
-                await call()
-            errors[verb] = caught.value
-    finally:
-        await store.close()
-    for verb, error in errors.items():
-        assert str(error).startswith(("head" if verb == "copy" else verb.partition(",")[0]) + " azure://"), error
-        assert "\n" not in str(error)
-    return errors
+    return await errors_of(store, more)

@@ -23,12 +23,13 @@ from backends.gcs import GcsStore
 from tests.contract.certificates import make
 from tests.contract.fake_gcs import FakeGcs, new_bucket
 from tests.contract.google import Google, error, google
+from tests.contract.refusals import LARGE, errors_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-LARGE = 9 << 20  # bytes: a session
+    from tests.contract.refusals import Calls
 
 
 @pytest.fixture
@@ -43,31 +44,13 @@ async def opened(url: str, bucket: str = "bucket", stall: float = 10.0, **env: s
 
 async def refused(store: GcsStore, *, leave_out: str = "") -> dict[str, StoreError]:
     """The error of each verb; the store is closed."""
-    calls: dict[str, Callable[[], Awaitable[object]]] = {
-        "put": lambda: store.put("key", BytesBody(b"x")),
-        "put, large": lambda: store.put("key", BytesBody(bytes(LARGE))),
-        "get": lambda: anext(aiter(store.get("key"))),
-        "head": lambda: store.head("key"),
-        "list": lambda: anext(aiter(store.list(""))),
-        "delete": lambda: store.delete(["key"]),
+    more: Calls = {
         "copy": lambda: store.copy("key", "other"),
-        "create upload": lambda: store.create_upload("key"),
         "upload part": lambda: store.upload_part("key", "0" * 32, 1, BytesBody(b"x")),
         "list parts": lambda: store.list_parts("key", "0" * 32),
         "complete upload": lambda: store.complete_upload("key", "0" * 32, []),
     }
-    calls.pop(leave_out, None)
-    errors = {}
-    try:
-        for verb, call in calls.items():
-            with pytest.raises(StoreError) as caught:
-                await call()
-            errors[verb] = caught.value
-            assert str(caught.value).startswith(f"{verb.partition(',')[0]} gs://"), verb
-            assert "\n" not in str(caught.value)
-    finally:
-        await store.close()
-    return errors
+    return await errors_of(store, more, leave_out)
 
 
 def all_are(errors: dict[str, StoreError], kind: Kind, says: str, *, retryable: bool) -> None:
