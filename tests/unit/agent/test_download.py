@@ -287,6 +287,16 @@ async def test_a_name_comes_after_the_bytes_are_on_the_disk(backup: Backup, monk
         assert done.index(("synced", name)) < done.index(("named", name))
 
 
+async def test_a_write_may_take_less_than_it_was_given(backup: Backup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pwrite may; the rest is written behind it."""
+    real = os.pwrite
+    monkeypatch.setattr("os.pwrite", lambda descriptor, data, offset: real(descriptor, data[:100_000], offset))
+    await backup.put("large", ("Data.db", 3_000_000))
+    await backup.put("b", ("Index.db", 250_000))
+    await backup.fetch()
+    assert backup.there() == backup.content
+
+
 async def test_a_sync_that_fails_ends_it(backup: Backup, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error of a disk is the restore's, however late it is told."""
 
@@ -353,11 +363,11 @@ async def test_a_process_may_be_killed_between_two_files_of_a_bundle(tmp_path: P
 async def test_the_event_loop_does_not_wait_for_a_slow_disk(backup: Backup, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bounds are generous, as other programs run as well; the disk on the loop would be far over them."""
 
-    pwritev, fallocate, fadvise = os.pwritev, os.posix_fallocate, os.posix_fadvise
+    pwrite, fallocate, fadvise = os.pwrite, os.posix_fallocate, os.posix_fadvise
 
-    def slow_write(descriptor: int, views: list[memoryview], offset: int) -> int:
-        time.sleep(0.2 if len(views[0]) > 100_000 else 0.001)
-        return pwritev(descriptor, views, offset)
+    def slow_write(descriptor: int, data: memoryview, offset: int) -> int:
+        time.sleep(0.2 if len(data) > 100_000 else 0.001)
+        return pwrite(descriptor, data, offset)
 
     def slow_reserve(*args: Any) -> None:
         time.sleep(0.8)
@@ -371,7 +381,7 @@ async def test_the_event_loop_does_not_wait_for_a_slow_disk(backup: Backup, monk
         await backup.put(f"large{number}", ("Data.db", 8_000_000))
     for number in range(50):
         await backup.put(f"b{number}", *((f"{name}.db", 3000) for name in "ABCDEFGH"))
-    monkeypatch.setattr("os.pwritev", slow_write)
+    monkeypatch.setattr("os.pwrite", slow_write)
     monkeypatch.setattr("os.posix_fallocate", slow_reserve)
     monkeypatch.setattr("os.posix_fadvise", slow_drop)
     monkeypatch.setattr("os.fsync", lambda _descriptor: time.sleep(0.01))

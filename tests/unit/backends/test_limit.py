@@ -123,6 +123,9 @@ async def test_bytes_a_second_each_way() -> None:
     time.now = 200.0
     assert sum([len(chunk) async for chunk in store.get("key")]) == 100_000
     assert time.now - 200 == pytest.approx(2, abs=0.3)
+    time.now = 300.0
+    assert sum([count async for count in store.pour("key", bytearray().extend)]) == 100_000
+    assert time.now - 300 == pytest.approx(2, abs=0.3)
 
 
 async def test_two_stores_may_share_a_limit() -> None:
