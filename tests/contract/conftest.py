@@ -20,6 +20,7 @@ from backends.s3 import S3Store
 from tests.contract import azurite as azure_server
 from tests.contract import fake_gcs as gcs_server
 from tests.contract import moto_server
+from tests.contract.google import Google, google
 from tests.contract.minio import PASSWORD, USER, MinIO, running
 
 if TYPE_CHECKING:
@@ -108,6 +109,12 @@ async def container(azurite: azure_server.Azurite) -> AsyncIterator[AzureStore]:
     """A new container's bare store."""
     async with azure_server.new_container(azurite) as store:
         yield store
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[Google]:
+    async with google() as made:
+        yield made
 
 
 @pytest.fixture(params=NAMES)

@@ -19,11 +19,15 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from backends.base import Endpoint
 from backends.checksums import crc32c, to_base64
+from backends.gcs import GcsStore
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
+
+    from backends.base import Options
 
 STEP = 256 << 10  # a session keeps whole steps
 
@@ -296,3 +300,18 @@ async def _batch(state: Google, request: web.Request) -> web.Response:
     assert len(parts) <= 100
     text = "".join(reversed(parts)) + "--batch_x--"
     return web.Response(text=text, headers={"Content-Type": "multipart/mixed; boundary=batch_x"})
+
+
+@asynccontextmanager
+async def store_on(
+    url: str, options: Options | None = None, stall: float = 10.0, **env: str
+) -> AsyncIterator[GcsStore]:
+    store = await GcsStore.open("bucket", Endpoint(url), options, env=env, stall=stall)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def everything(store: GcsStore, key: str) -> bytes:
+    return b"".join([piece async for piece in store.get(key)])

@@ -32,12 +32,6 @@ if TYPE_CHECKING:
     from tests.contract.refusals import Calls
 
 
-@pytest.fixture
-async def cloud() -> AsyncIterator[Google]:
-    async with google() as made:
-        yield made
-
-
 async def opened(url: str, bucket: str = "bucket", stall: float = 10.0, **env: str) -> GcsStore:
     return await GcsStore.open(bucket, Endpoint(url), env=env, stall=stall)
 
