@@ -148,9 +148,12 @@ class Client:
         return ask.operation, self.name, ask.key
 
     async def _refused(self, answer: Answer, ask: Ask) -> StoreError:
-        """Google says of a 404 whether it is the bucket; emulators are asked, until the bucket has been seen."""
+        """Google says of a 404 whether it is the bucket. Emulators are asked: until the bucket has been seen, and where
+        no object was named, so that nothing else can be missing.
+        """
         error = refusal(answer.status, answer.headers, answer.data, self.place(ask))
-        if error.kind is Kind.NOT_FOUND and not self._bucket_seen and said(answer.data)[1] in {"", "Not Found"}:
+        unclear = not self._bucket_seen or ask.url in {f"{self.bucket}/o", self.uploads}
+        if error.kind is Kind.NOT_FOUND and unclear and said(answer.data)[1] in {"", "Not Found"}:
             bucket = Ask(ask.operation, "", "GET", self.bucket, {"fields": "name"}, accept=frozenset({404}))
             with suppress(StoreError):
                 if (await self.call(bucket)).status == 404:

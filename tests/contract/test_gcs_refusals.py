@@ -85,6 +85,18 @@ async def test_no_bucket_on_fake_gcs_server(fake_gcs: FakeGcs) -> None:
                 await there.head(key)
 
 
+@pytest.mark.parametrize("verb", ["list", "put"])
+async def test_a_bucket_that_vanishes_in_the_middle_of_emulators(cloud: Google, verb: str) -> None:
+    """They say "Not Found" of it, as of an object."""
+    store = await opened(cloud.url)
+    await store.put("key", BytesBody(b"x"))
+    cloud.answers += [error(404, "Not Found", "notFound") for _ in range(2)]  # of the verb, and of the bucket
+    with pytest.raises(StoreError, match=r"there is no bucket gs://bucket") as caught:
+        await (anext(aiter(store.list(""))) if verb == "list" else store.put("other", BytesBody(b"x")))
+    assert caught.value.kind is Kind.NO_BUCKET
+    await store.close()
+
+
 @pytest.mark.parametrize(
     ("status", "message", "reason", "kind", "says"),
     [
