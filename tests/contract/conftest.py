@@ -22,9 +22,10 @@ from tests.contract import fake_gcs as gcs_server
 from tests.contract import moto_server
 from tests.contract.google import Google, google
 from tests.contract.minio import PASSWORD, USER, MinIO, running
+from tests.contract.server import server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from backends.azure import AzureStore
@@ -52,28 +53,10 @@ AT_ONCE = Policy(sleep=_no_wait)
 _buckets = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinIO]:
-    with running(tmp_path_factory.mktemp("minio") / "server") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[moto_server.Moto]:
-    with moto_server.running(tmp_path_factory.mktemp("moto") / "server") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[azure_server.Azurite]:
-    with azure_server.running(tmp_path_factory.mktemp("azurite") / "server") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def fake_gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs_server.FakeGcs]:
-    with gcs_server.running(tmp_path_factory.mktemp("gcs") / "server") as server:
-        yield server
+minio = server("minio", running, "session")
+moto = server("moto", moto_server.running, "session")
+azurite = server("azurite", azure_server.running, "session")
+fake_gcs = server("fake_gcs", gcs_server.running, "session")
 
 
 @pytest.fixture

@@ -9,12 +9,16 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import pytest
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -66,3 +70,16 @@ def started(
     finally:
         process.terminate()
         process.wait(10)
+
+
+def server(
+    name: str, running: Callable[[Path], AbstractContextManager[T]], scope: Literal["module", "session"]
+) -> Callable[..., Iterator[T]]:
+    """A fixture of that name: a server that ``running`` starts on a directory of its own."""
+
+    @pytest.fixture(scope=scope, name=name)
+    def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[T]:
+        with running(tmp_path_factory.mktemp(name) / "server") as made:
+            yield made
+
+    return serve

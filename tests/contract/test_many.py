@@ -15,9 +15,9 @@ from backends.helpers import upload
 from tests.contract import azurite as azure_server
 from tests.contract import fake_gcs as gcs_server
 from tests.contract import minio as s3_server
+from tests.contract.server import server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from backends.base import ObjectStore
@@ -28,22 +28,9 @@ BARE = ("memory", "file", "s3", "gcs", "azure")  # moto takes minutes, and its l
 
 
 # Servers of their own: 25,000 keys make Azurite thirty times slower for every test after it (it writes them all anew).
-@pytest.fixture(scope="module")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.MinIO]:
-    with s3_server.running(tmp_path_factory.mktemp("minio") / "server") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[azure_server.Azurite]:
-    with azure_server.running(tmp_path_factory.mktemp("azurite") / "server") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def fake_gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs_server.FakeGcs]:
-    with gcs_server.running(tmp_path_factory.mktemp("gcs") / "server") as server:
-        yield server
+minio = server("minio", s3_server.running, "module")
+azurite = server("azurite", azure_server.running, "module")
+fake_gcs = server("fake_gcs", gcs_server.running, "module")
 
 
 def key_of(number: int) -> str:

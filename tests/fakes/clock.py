@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""Clocks that stand still until a test moves them, or somebody sleeps."""
 
 from __future__ import annotations
 
@@ -106,3 +106,19 @@ class FakeClock:
         """Seconds until the next timer, None without one."""
         due = [at for at, _, timer in self._timers if timer.callback is not None]
         return min(due) - self._elapsed if due else None
+
+
+class Time:
+    """A clock in seconds that passes where somebody sleeps; ``longest`` is the longest of those sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.longest = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.longest = max(self.longest, seconds)
+        await asyncio.sleep(0)

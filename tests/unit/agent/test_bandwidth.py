@@ -1,26 +1,14 @@
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 import pytest
 
 from agent.bandwidth import FLOOR, Direction, Meter, NodeRate, Pace, node_rate
 from backends.rate import TokenBucket
+from tests.fakes.clock import Time
 
 MIB = 1 << 20
-
-
-class Time:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        await asyncio.sleep(0)
 
 
 @dataclass(eq=False)

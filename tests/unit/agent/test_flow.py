@@ -14,20 +14,13 @@ from backends.errors import Kind
 from backends.memory import MemoryStore
 from backends.observe import ObserveStore, Statistics
 from backends.retry import Policy, RetryStore
+from tests.fakes.clock import Time
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.faulty_store import error as store_error
 from tests.unit.agent.conftest import until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class Time:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Busy:

@@ -12,6 +12,7 @@ from backends.checksums import crc32c
 from backends.limit import LimitStore
 from backends.memory import MemoryStore
 from backends.rate import TokenBucket
+from tests.fakes.clock import Time
 from tests.fakes.faulty_store import FaultyStore
 
 if TYPE_CHECKING:
@@ -23,19 +24,8 @@ if TYPE_CHECKING:
 VERBS = {name for name in vars(ObjectStore) if not name.startswith("_")}
 
 
-class Time:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        await asyncio.sleep(0)
-
-    def bucket(self, rate: float) -> TokenBucket:
-        return TokenBucket(rate, clock=self, sleep=self.sleep)
+def bucket_of(time: Time, rate: float) -> TokenBucket:
+    return TokenBucket(rate, clock=time, sleep=time.sleep)
 
 
 class Slow(MemoryStore):
@@ -117,7 +107,7 @@ async def test_what_is_listed_can_be_worked_on_meanwhile() -> None:
 
 async def test_bytes_a_second_each_way() -> None:
     time = Time()
-    store = LimitStore(MemoryStore(), send=time.bucket(10_000), receive=time.bucket(50_000))
+    store = LimitStore(MemoryStore(), send=bucket_of(time, 10_000), receive=bucket_of(time, 50_000))
     await store.put("key", BytesBody(b"x" * 100_000))
     assert time.now - 100 == pytest.approx(10, abs=0.5)
     time.now = 200.0
@@ -130,7 +120,7 @@ async def test_bytes_a_second_each_way() -> None:
 
 async def test_two_stores_may_share_a_limit() -> None:
     time = Time()
-    bucket = time.bucket(10_000)
+    bucket = bucket_of(time, 10_000)
     stores = [LimitStore(MemoryStore(), send=bucket) for _ in range(2)]
     await asyncio.gather(*(store.put("key", BytesBody(b"x" * 50_000)) for store in stores))
     assert time.now - 100 == pytest.approx(10, abs=0.5)
@@ -138,7 +128,7 @@ async def test_two_stores_may_share_a_limit() -> None:
 
 async def test_a_part_pays_too() -> None:
     time = Time()
-    store = LimitStore(MemoryStore(), send=time.bucket(10_000))
+    store = LimitStore(MemoryStore(), send=bucket_of(time, 10_000))
     upload = await store.create_upload("key")
     part = await store.upload_part("key", upload, 1, BytesBody(b"x" * 30_000))
     await store.complete_upload("key", upload, [part])
@@ -157,6 +147,6 @@ async def test_a_pass_that_only_sums_is_free(tmp_path: Path) -> None:
             found.append(await checksum_of(body))
             return await super().put(key, body, **more)
 
-    await LimitStore(Summing(), send=time.bucket(10_000)).put("key", FileBody(path))
+    await LimitStore(Summing(), send=bucket_of(time, 10_000)).put("key", FileBody(path))
     assert found == [crc32c(b"x" * 100_000)]
     assert time.now - 100 == pytest.approx(10, abs=0.5)

@@ -6,25 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.rate import TokenBucket, paid
+from tests.fakes.clock import Time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-
-class Time:
-    """Passes where somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.longest = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        self.longest = max(self.longest, seconds)
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("chunk", [1, 100, 5000, 100_000])
