@@ -1,4 +1,4 @@
-"""Bundles: an SSTable's small components as one object. The format is in catalog.py; here they are read to be sent."""
+"""Bundles: an SSTable's small components as one object. The format is in the catalog; here they are read to be sent."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ API_VERSION = f"{API_GROUP}/{VERSION}"
 CATEGORY = "cassandra"
 
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"  # also a label's value, and one part of a path
-TAG_PATTERN = r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"  # as in agent/catalog.py: no ".", no ".."
+TAG_PATTERN = r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"  # as in agent/catalog/keys.py: no ".", no ".."
 TAG_LENGTH = 128
 
 

@@ -1,0 +1,78 @@
+"""A manifest's names become paths on a disk, its sizes reads: they are held to what the agent would have written."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+from agent.catalog.keys import is_bundle, size_in, split_key
+from agent.catalog.manifest import MANIFEST_FORMAT
+from agent.errors import AgentError, Reason
+
+if TYPE_CHECKING:
+    from agent.catalog.keys import TablePath
+    from agent.catalog.manifest import Component, Manifest, StoredObject, Table
+
+_KEYSPACE = re.compile(r"[A-Za-z0-9_]{1,222}\Z")
+_TABLE_ID = re.compile(r"[0-9a-f]{32}\Z")
+_INDEX = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,221}\Z")
+_SSTABLE = re.compile(r"[a-z]{2}-[0-9a-z_]{1,64}-[a-z]{1,16}\Z")
+_COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,221}\Z")
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Names that climb out, sizes that do not add up, objects that are not there: ManifestInvalid."""
+    if not 1 <= manifest.format <= MANIFEST_FORMAT:
+        raise invalid(f"it has format {manifest.format}, this agent reads 1 to {MANIFEST_FORMAT}")
+    bundles = [_check_object(stored) for stored in manifest.objects]
+    seen: set[tuple[TablePath, str]] = set()
+    taken: list[tuple[int, int, int]] = []  # (object, begin, end)
+    for table in manifest.tables:
+        _check_table(table)
+        for sstable in table.sstables:
+            if not _SSTABLE.match(sstable.name) or (table.path, sstable.name) in seen:
+                raise invalid(f"odd SSTable {sstable.name!r}, or one that is in it twice")
+            seen.add((table.path, sstable.name))
+            if len({component.name for component in sstable.components}) < len(sstable.components):
+                raise invalid(f"a component of {sstable.name} is in it twice")
+            for component in sstable.components:
+                _check_component(component, manifest.objects, bundles)
+            taken += [(one.object, one.offset, one.offset + one.size) for one in sstable.components if one.size]
+    taken.sort()
+    for (one, _, end), (other, begin, _) in itertools.pairwise(taken):
+        if one == other and begin < end:
+            raise invalid(f"two components lie over each other in {manifest.objects[one].key}")
+
+
+def _check_object(stored: StoredObject) -> bool:
+    """True for a bundle."""
+    found, _ = split_key(stored.key)
+    if not found or not {"", ".", ".."}.isdisjoint(stored.key.split("/")) or stored.size != size_in(found):
+        raise invalid(f"odd object {stored.key!r} of {stored.size} bytes")
+    return is_bundle(found)
+
+
+def _check_table(table: Table) -> None:
+    good = _KEYSPACE.match(table.keyspace) and _KEYSPACE.match(table.name) and _TABLE_ID.match(table.id)
+    if not good or (table.index and not _INDEX.match(table.index)):
+        raise invalid(f"odd table {table.path.relative!r}")
+
+
+def _check_component(component: Component, objects: list[StoredObject], bundles: list[bool]) -> None:
+    """One of no bytes has no object. A plain object is one component, a bundle's members lie inside of it."""
+    if not _COMPONENT.match(component.name):
+        raise invalid(f"odd component {component.name!r}")
+    if component.size == 0 and component.object == -1:
+        return
+    if not 0 <= component.object < len(objects) or component.size <= 0 or not 0 <= component.crc < 1 << 32:
+        raise invalid(f"{component.name} points at no object")
+    whole = objects[component.object].size
+    if component.offset < 0 or component.offset + component.size > whole:
+        raise invalid(f"{component.name} reaches past its object")
+    if not bundles[component.object] and component.size != whole:
+        raise invalid(f"{component.name} is a part of an object that is no bundle")
+
+
+def invalid(what: str) -> AgentError:
+    return AgentError(Reason.MANIFEST_INVALID, f"the node's manifest cannot be used: {what}")

@@ -1,0 +1,113 @@
+"""What manifests and records say, as types. Who reads them from a bucket goes through ``codec``, which checks them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.catalog.keys import TablePath
+from agent.protocol import Wire
+
+FORMAT = 1  # of records and pending lists
+MANIFEST_FORMAT = 2  # 1 had an object a component; 2 has bundles, and those as well
+DATA = "Data.db"
+BUNDLED = 1 << 20  # bytes; a larger component is an object of its own
+BUNDLE = 16 << 20  # bytes; what does not fit goes into another bundle: they are sent from memory
+
+
+class Component(msgspec.Struct, array_like=True):
+    """A file of an SSTable.
+
+    ``object`` indexes ``Manifest.objects``; -1: a file of no bytes, which has no object.
+    ``crc`` is CRC32 for Data.db and CRC32C for the rest. ``offset`` is where it starts in its object, a bundle.
+    """
+
+    name: str
+    size: int
+    crc: int = 0
+    object: int = -1
+    offset: int = 0
+
+
+class SSTable(msgspec.Struct, array_like=True):
+    """``name`` is ``<version>-<id>-<format>``."""
+
+    name: str
+    components: list[Component]
+
+
+class Table(Wire):
+    """A table's SSTables. ``schema`` is the CREATE statement of Cassandra's snapshot."""
+
+    keyspace: str
+    name: str
+    id: str
+    index: str = ""
+    sstables: list[SSTable] = msgspec.field(default_factory=list)
+    schema: str = ""
+
+    @property
+    def path(self) -> TablePath:
+        return TablePath(self.keyspace, self.name, self.id, self.index)
+
+
+class StoredObject(msgspec.Struct, array_like=True):
+    """``key`` is relative to the node's root."""
+
+    key: str
+    size: int
+
+
+class Totals(Wire, omit_defaults=False):
+    """Counts of components and their bytes; ``new_bytes`` were sent, ``reused_bytes`` were there."""
+
+    files: int = 0
+    bytes: int = 0
+    new_bytes: int = 0
+    reused_bytes: int = 0
+    dropped_sstables: int = 0
+
+
+class Manifest(Wire):
+    """A node's commit point (agent.md §4)."""
+
+    format: int
+    agent_version: str
+    backup_id: str
+    tag: str
+    cluster: str
+    datacenter: str
+    rack: str
+    node: str
+    host_id: str
+    tokens: list[str]
+    started: str
+    finished: str
+    tables: list[Table]
+    objects: list[StoredObject]
+    ip: str = ""
+    partitioner: str = ""
+    cassandra_version: str = ""
+    schema_version: str = ""
+    snapshot_at: str = ""
+    settings: dict[str, str | int | bool | None] = msgspec.field(
+        default_factory=dict
+    )  # of cassandra.yaml, what a restore must carry over
+    totals: Totals = msgspec.field(default_factory=Totals)
+
+
+class Pending(Wire):
+    """A running backup: what it means to reuse. ``reuse`` is None until the listing was read."""
+
+    format: int
+    backup_id: str
+    started: str
+    heartbeat: str
+    reuse: list[str] | None = None
+
+
+class Owner(Wire):
+    """Who wrote under this path first: the datacenter's UID and where it lives."""
+
+    owner: str
+    namespace: str = ""
+    created_at: str = ""
