@@ -21,7 +21,7 @@ from backends.errors import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CORRECT_ENDPOINT = "correct endpoint.url, or AWSCORRECT_ENDPOINT_URL in spec.env"
+CORRECT_ENDPOINT = "correct endpoint.url, or AWS_ENDPOINT_URL in spec.env"
 
 
 class Fault(NamedTuple):

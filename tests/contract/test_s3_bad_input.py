@@ -141,7 +141,7 @@ async def test_what_an_endpoint_may_answer(
 async def test_what_does_not_speak_http(aws: pytest.MonkeyPatch, greeting: bytes) -> None:
     async with saying(greeting + b"\r\n\r\n", at_once=True) as odd:
         errors = await refused(await S3Store.open("bucket", Endpoint(odd.url)))
-    told(errors, Kind.INVALID, False, "does not speak HTTP .*correct endpoint.url")
+    told(errors, Kind.INVALID, False, "does not speak HTTP .*correct endpoint.url, or AWS_ENDPOINT_URL in spec.env")
 
 
 async def test_what_hangs_up(aws: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ async def test_what_hangs_up(aws: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("host", "ended", "trusted", "said"),
     [
-        ("store.example", False, True, "is another host's .*correct endpoint.url"),
+        ("store.example", False, True, "is another host's .*correct endpoint.url, or AWS_ENDPOINT_URL in spec.env"),
         ("127.0.0.1", True, True, "has expired: renew it"),
         ("127.0.0.1", False, False, "is from an authority that is not trusted .*AWS_CA_BUNDLE_PEM"),
     ],
