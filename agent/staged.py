@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Member = tuple[Component, Path, int]  # and where it begins in what was read
 
 BATCH = 64  # small files that are synced together; each has its descriptor open until then
-_ADVISE = 1 << 20  # bytes between two calls
+_ADVISE = 4 << 20  # bytes between two calls; what is smaller than that may stay in the page cache
 _SYNCERS = 4  # syncs that wait at once share a commit
 _AHEAD = 8  # syncs under way; beyond, the transfers wait for the disk
 
@@ -34,6 +34,7 @@ class Staged:
 
     def __init__(self, path: Path, size: int, *, reserve: bool) -> None:
         self.path = path
+        self._size = size
         self._temporary = path.with_name(path.name + ".part")
         self.descriptor = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
@@ -50,7 +51,8 @@ class Staged:
     def publish(self) -> None:
         try:
             os.fsync(self.descriptor)
-            os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            if self._size >= _ADVISE:
+                os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             self.close()
         self._temporary.replace(self.path)
