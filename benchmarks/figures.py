@@ -40,9 +40,11 @@ class Medians:
         found = self.values(group, tool, value)
         return median(found) if found else None
 
-    def faster(self, group: Group, than: str) -> float | None:
-        """How many times faster the agent is."""
-        return ratio(self.of(group, than, wall), self.of(group, OURS, wall))
+    def faster(
+        self, group: Group, than: str, time: Callable[[Record], float | None] = lambda record: record.wall
+    ) -> float | None:
+        """How many times faster the agent is, by ``time``."""
+        return ratio(self.of(group, than, time), self.of(group, OURS, time))
 
     def most(self, kind: str, value: Callable[[Record], float | None]) -> float | None:
         """The worst of the agent's, over all steps and rounds of a store."""

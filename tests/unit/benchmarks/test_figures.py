@@ -57,9 +57,9 @@ def test_goals_are_reached_at_their_very_limit_and_not_beyond() -> None:
         return verdicts(
             [
                 record(OURS, wall=up, cpu=cpu, memory=memory, extra={"stall_p99": stall}),
-                record(OURS, RESTORE, wall=down, cpu=cpu),
+                record(OURS, RESTORE, wall=down, cpu=cpu, extra={"durable": down}),
                 record(OURS, UNCHANGED, wall=idle),
-                *(record(S5CMD, step, wall=13.0, cpu=8.0) for step in (FULL, RESTORE)),
+                *(record(S5CMD, step, wall=13.0, cpu=8.0, extra={"durable": 13.0}) for step in (FULL, RESTORE)),
                 record(TUNED, wall=30.0),
                 record(TUNED, RESTORE, wall=39.0),
             ]
@@ -70,6 +70,14 @@ def test_goals_are_reached_at_their_very_limit_and_not_beyond() -> None:
     assert all(verdict.startswith("reached") for verdict in good.values()), good
     bad = run(up=10.01, down=13.01, cpu=4.01, idle=0.51, memory=256 << 20, stall=0.05)
     assert all(verdict.startswith("**not reached**") for verdict in bad.values()), bad
+
+
+def test_what_is_not_on_the_disk_yet_is_not_restored() -> None:
+    slow, quick = record(OURS, RESTORE, wall=5.0, extra={"durable": 5.0}), record(S5CMD, RESTORE, wall=4.0)
+    quick.extra = {"durable": 6.0}
+    found = verdicts([slow, quick])
+    assert found["restore as fast as s5cmd"] == "**not reached**: 0.80 times"
+    assert found["restore as fast as s5cmd, until the bytes are on the disk"] == "reached: 1.20 times"
 
 
 def test_what_was_not_run_is_not_measured() -> None:
@@ -120,6 +128,11 @@ def test_each_tool_is_the_first_of_a_round_in_turn() -> None:
     firsts = [session.tool for session in found[::3]]
     assert firsts == [OURS, S5CMD, TUNED]
     assert [session.round for session in found] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_of_the_synthetic_sets_medusa_has_one_round() -> None:
+    found = [(one.tool, one.round) for one in transfer.sessions(["http"], ["many"], [OURS, TUNED], 3)]
+    assert found == [(OURS, 0), (TUNED, 0), (OURS, 1), (OURS, 2)]
 
 
 def test_a_tool_that_cannot_is_left_out() -> None:
