@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from agent import catalog, clock, integrity, records, upload
+from agent import catalog, clock, integrity, parts, records, upload
 from agent.catalog import FORMAT, MANIFEST_FORMAT, Manifest, NodePath, Pending
 from agent.errors import AgentError, Reason
 from agent.flow import Flow, each
 from agent.plan import Plan
 from agent.protocol import BackupSpec, NodeDigest, State
 from agent.settings import VERSION
+from agent.uploads import Owner, UploadJournal
 from backends.errors import StoreError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class _Run:
     store: ObjectStore
     path: NodePath
     taken: Taken
+    uploads: UploadJournal
 
     @property
     def host_id(self) -> str:
@@ -95,21 +97,38 @@ class BackupHandler:
             if taken is None:
                 message = f"there is no snapshot {spec.tag}: it was cleared, or the volume is new; back up again"
                 raise AgentError(Reason.SNAPSHOT_GONE, message)
-            run = _Run(job, spec, store, path, taken)
-            return _result(*await self._back_up(run))
+            uploads = await self._journal(spec)
+            try:
+                return _result(*await self._back_up(_Run(job, spec, store, path, taken, uploads)))
+            finally:
+                uploads.close()
 
     async def finish(self, job: Job, spec: BackupSpec, state: State) -> None:
-        """What may pass keeps its snapshot: the next try sends the same cut. The operator clears what it gives up."""
+        """What may pass keeps its snapshot and its half-sent objects: the next try sends the same cut. The operator
+        clears what it gives up.
+        """
         error = job.operation.error
+        uploads = None
         if state is not State.FAILED or error is None or not error.retryable:
             await self._snapshots.clear(spec.tag)
-        if state is State.SUCCEEDED:
-            return
+            uploads = await self._journal(spec)
         try:
+            if state is State.SUCCEEDED and not (uploads and uploads.uploads):
+                return
             async with asyncio.timeout(_TIDY_TIMEOUT), self._open_store(spec.location) as store:
-                await _forget(store, NodePath(spec.cluster, spec.datacenter, spec.node), spec)
+                path = NodePath(spec.cluster, spec.datacenter, spec.node)
+                if uploads is not None:
+                    await parts.tidy(store, path.root, spec.epoch, uploads)
+                await _forget(store, path, spec)
         except (StoreError, TimeoutError) as error:
-            log.info("the pending record stays", operation=job.id, error=str(error))
+            log.info("what the backup left in the store stays", operation=job.id, error=str(error))
+        finally:
+            if uploads is not None:
+                await asyncio.to_thread(uploads.remove)
+
+    async def _journal(self, spec: BackupSpec) -> UploadJournal:
+        owner = Owner(spec.backup_id, spec.epoch, NodePath(spec.cluster, spec.datacenter, spec.node).root)
+        return await asyncio.to_thread(UploadJournal(self._snapshots.uploads, spec.tag, owner).open)
 
     async def _back_up(self, run: _Run) -> tuple[Manifest, str]:
         try:
@@ -125,9 +144,9 @@ class BackupHandler:
         await records.write_pending(run.store, run.path, spec.tag, pending)
         snapshot = await self._snapshots.scan(spec.tag)
         found = await _plan(run, snapshot, self._snapshots.checksums)
-        await upload.abort_stale(run.store, run.path.root, spec.epoch)
         await _list(run, found.see)
         send, reuse = await asyncio.to_thread(found.settle)
+        await _take_up(run, send)
         pending.reuse = await asyncio.to_thread(lambda: [item.key for item in reuse])
         await records.write_pending(run.store, run.path, spec.tag, pending)
         sender = await _begin(run, send, reuse)
@@ -191,7 +210,13 @@ async def _begin(run: _Run, send: list[Item], reuse: list[Item]) -> upload.Uploa
     def done(item: Item) -> None:
         run.job.file_done(len(item.members))
 
-    return upload.Uploader(run.store, run.path.root, flow, count=run.job.count, done=done)
+    return upload.Uploader(run.store, run.path.root, flow, count=run.job.count, done=done, journal=run.uploads)
+
+
+async def _take_up(run: _Run, send: list[Item]) -> None:
+    """What an earlier try left half sent is gone on with, where it still fits; the rest is aborted."""
+    wanted = await asyncio.to_thread(lambda: {run.path.root + item.key for item in send if not item.bundle})
+    await parts.tidy(run.store, run.path.root, run.spec.epoch, run.uploads, wanted)
 
 
 async def _heal(run: _Run, found: Plan, sender: upload.Uploader) -> None:
