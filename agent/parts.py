@@ -21,7 +21,7 @@ from backends.threads import run
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from agent.plan import Item
+    from agent.plan import Sendable
     from agent.uploads import Sent, UploadJournal
     from backends.base import ObjectStore, Part
 
@@ -37,7 +37,7 @@ class Parts:
     ``over``: nothing more is sent of it, it is being completed or is gone.
     """
 
-    def __init__(self, item: Item, key: str, size: int) -> None:
+    def __init__(self, item: Sendable, key: str, size: int) -> None:
         self.item = item
         self.key = key
         self.count = -(-item.size // size)
@@ -120,7 +120,7 @@ class Parts:
         return True
 
 
-async def there(store: ObjectStore, item: Item, key: str) -> bool:
+async def there(store: ObjectStore, item: Sendable, key: str) -> bool:
     """After NotFound for an upload: whether a completion whose answer was lost made the object after all.
 
     Only what was checked is ever completed under this key, so its size is proof enough.

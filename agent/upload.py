@@ -24,11 +24,11 @@ from backends.errors import NotFound, SourceChanged
 from backends.threads import run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from agent.flow import Flow
     from agent.integrity import StrPath
-    from agent.plan import Item
+    from agent.plan import Sendable
     from agent.uploads import UploadJournal
     from backends.base import ObjectStore
 
@@ -52,7 +52,7 @@ class Uploader:
         flow: Flow,
         *,
         count: Callable[[int], None],
-        done: Callable[[Item], None],
+        done: Callable[[Sendable], None],
         journal: UploadJournal | None = None,
         single: int = SINGLE,
         part: int = PART,
@@ -67,7 +67,7 @@ class Uploader:
         self._part = max(part, store.capabilities.min_part)
         self._unfinished: set[Parts] = set()
 
-    async def send(self, items: list[Item]) -> None:
+    async def send(self, items: Sequence[Sendable]) -> None:
         """All of them, in their order, or the first error; what was sent stays, for the next try to find."""
         large = self._large(item for item in items if item.size > BUNDLED)
         small = (partial(self._put, item) for item in items if item.size <= BUNDLED)
@@ -79,7 +79,7 @@ class Uploader:
             if self._journal is None:
                 await self._abort()
 
-    def _large(self, items: Iterable[Item]) -> Iterator[Work]:
+    def _large(self, items: Iterable[Sendable]) -> Iterator[Work]:
         for item in items:
             if item.bundle or item.size <= self._single or not self._store.capabilities.multipart:
                 yield partial(self._put, item)
@@ -89,7 +89,7 @@ class Uploader:
                 for number in range(1, upload.count + 1):
                     yield partial(self._part_of, upload, number)
 
-    async def _put(self, item: Item) -> None:
+    async def _put(self, item: Sendable) -> None:
         async with self._flow.slot(item.size, whole=item.bundle):
             body: MeteredBytes | MeteredBody
             if item.bundle:

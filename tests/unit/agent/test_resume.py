@@ -425,7 +425,7 @@ async def test_a_process_that_ends_leaves_its_parts_to_the_next(world: World, mo
         operation = agent.operations.get("b")
         manifest = await manifest_of(world, operation)
     assert await content(world.memory, manifest) == expected(world)
-    assert store.calls["upload_part"] == 2
+    assert 2 <= store.calls["upload_part"] <= 3  # two were under way
     assert operation.progress.bytes_done == manifest.totals.bytes
     assert not list((world.settings.state_dir / "uploads").iterdir())
 
