@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
-from agent import catalog, clock, integrity, records, upload
+from agent import catalog, clock, deltas, integrity, parts, records, upload
 from agent.catalog import FORMAT, MANIFEST_FORMAT, Manifest, NodePath, Pending
 from agent.errors import AgentError, Reason
 from agent.flow import Flow, each
 from agent.plan import Plan
 from agent.protocol import BackupSpec, NodeDigest, State
 from agent.settings import VERSION
+from agent.uploads import Owner, UploadJournal
 from backends.errors import StoreError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from agent.cache import Cache
     from agent.job import Job
-    from agent.plan import Item
+    from agent.plan import Planned, Sendable
     from agent.snapshots import Snapshots, Taken
     from agent.sstables import FoundSSTable, FoundTable, Snapshot
     from agent.stores import Opener
@@ -54,6 +54,7 @@ class _Run:
     store: ObjectStore
     path: NodePath
     taken: Taken
+    uploads: UploadJournal
 
     @property
     def host_id(self) -> str:
@@ -95,21 +96,38 @@ class BackupHandler:
             if taken is None:
                 message = f"there is no snapshot {spec.tag}: it was cleared, or the volume is new; back up again"
                 raise AgentError(Reason.SNAPSHOT_GONE, message)
-            run = _Run(job, spec, store, path, taken)
-            return _result(*await self._back_up(run))
+            uploads = await self._journal(spec)
+            try:
+                return _result(*await self._back_up(_Run(job, spec, store, path, taken, uploads)))
+            finally:
+                uploads.close()
 
     async def finish(self, job: Job, spec: BackupSpec, state: State) -> None:
-        """What may pass keeps its snapshot: the next try sends the same cut. The operator clears what it gives up."""
+        """What may pass keeps its snapshot and its half-sent objects: the next try sends the same cut. The operator
+        clears what it gives up.
+        """
         error = job.operation.error
+        uploads = None
         if state is not State.FAILED or error is None or not error.retryable:
             await self._snapshots.clear(spec.tag)
-        if state is State.SUCCEEDED:
-            return
+            uploads = await self._journal(spec)
         try:
+            if state is State.SUCCEEDED and not (uploads and uploads.uploads):
+                return
             async with asyncio.timeout(_TIDY_TIMEOUT), self._open_store(spec.location) as store:
-                await _forget(store, NodePath(spec.cluster, spec.datacenter, spec.node), spec)
+                path = NodePath(spec.cluster, spec.datacenter, spec.node)
+                if uploads is not None:
+                    await parts.tidy(store, path.root, spec.epoch, uploads)
+                await _forget(store, path, spec)
         except (StoreError, TimeoutError) as error:
-            log.info("the pending record stays", operation=job.id, error=str(error))
+            log.info("what the backup left in the store stays", operation=job.id, error=str(error))
+        finally:
+            if uploads is not None:
+                await asyncio.to_thread(uploads.remove)
+
+    async def _journal(self, spec: BackupSpec) -> UploadJournal:
+        owner = Owner(spec.backup_id, spec.epoch, NodePath(spec.cluster, spec.datacenter, spec.node).root)
+        return await asyncio.to_thread(UploadJournal(self._snapshots.uploads, spec.tag, owner).open)
 
     async def _back_up(self, run: _Run) -> tuple[Manifest, str]:
         try:
@@ -125,17 +143,20 @@ class BackupHandler:
         await records.write_pending(run.store, run.path, spec.tag, pending)
         snapshot = await self._snapshots.scan(spec.tag)
         found = await _plan(run, snapshot, self._snapshots.checksums)
-        await upload.abort_stale(run.store, run.path.root, spec.epoch)
         await _list(run, found.see)
+        await deltas.learn(run.store, run.path, run.host_id, found)
         send, reuse = await asyncio.to_thread(found.settle)
-        pending.reuse = await asyncio.to_thread(lambda: [item.key for item in reuse])
+        await _take_up(run, send)
+        pending.reuse = found.keys(reuse)
         await records.write_pending(run.store, run.path, spec.tag, pending)
         sender = await _begin(run, send, reuse)
+        del reuse
         await sender.send(send)
+        del send
         await _heal(run, found, sender)
         await run.job.enter("Committing")
         settings = await asyncio.to_thread(self._settings)
-        tables, objects = await asyncio.to_thread(found.contents, snapshot)
+        tables, objects = found.stream(snapshot)
         facts = run.taken.facts
         manifest = Manifest(
             format=MANIFEST_FORMAT, agent_version=VERSION, backup_id=spec.backup_id, tag=spec.tag, cluster=spec.cluster,
@@ -176,11 +197,11 @@ async def _plan(run: _Run, snapshot: Snapshot, checksums: Cache) -> Plan:
     return found
 
 
-async def _begin(run: _Run, send: list[Item], reuse: list[Item]) -> upload.Uploader:
+async def _begin(run: _Run, send: list[Planned], reuse: list[Planned]) -> upload.Uploader:
     """Tells what there is to do, and how fast."""
 
-    def measure(items: list[Item]) -> tuple[int, int]:
-        return sum(len(item.members) for item in items), sum(item.size for item in items)
+    def measure(items: list[Planned]) -> tuple[int, int]:
+        return sum(item.count for item in items), sum(item.size for item in items)
 
     (files, size), (files_there, size_there) = await asyncio.to_thread(lambda: (measure(send), measure(reuse)))
     await run.job.enter("Uploading", files=files + files_there, size=size + size_there)
@@ -188,21 +209,28 @@ async def _begin(run: _Run, send: list[Item], reuse: list[Item]) -> upload.Uploa
     spec = run.spec
     flow = Flow.of(spec.concurrent_transfers, spec.bandwidth, finish_within=spec.finish_within, total=size)
 
-    def done(item: Item) -> None:
+    def done(item: Sendable) -> None:
         run.job.file_done(len(item.members))
 
-    return upload.Uploader(run.store, run.path.root, flow, count=run.job.count, done=done)
+    return upload.Uploader(run.store, run.path.root, flow, count=run.job.count, done=done, journal=run.uploads)
+
+
+async def _take_up(run: _Run, send: list[Planned]) -> None:
+    """What an earlier try left half sent is gone on with, where it still fits; the rest is aborted."""
+    root, least = run.path.root, catalog.BUNDLED
+    wanted = await asyncio.to_thread(lambda: {root + one.key for one in send if one.size > least and not one.bundle})
+    await parts.tidy(run.store, run.path.root, run.spec.epoch, run.uploads, wanted)
 
 
 async def _heal(run: _Run, found: Plan, sender: upload.Uploader) -> None:
     """Nothing is committed that the store does not list. What is missing is sent again: the snapshot stands."""
     for _ in range(_ROUNDS):
-        missing = await asyncio.to_thread(lambda: {item.key: item for item in found.items.values()})
-        await _list(run, partial(_seen, missing))
+        await _list(run, found.confirm)
+        missing = await asyncio.to_thread(found.missing)
         if not missing:
             return
         log.warning("objects are missing and are sent again", operation=run.job.id, count=len(missing))
-        await sender.send(await asyncio.to_thread(found.resend, missing.values()))
+        await sender.send(await asyncio.to_thread(found.resend, missing))
     message = f"{run.store.name} does not list {len(missing)} objects that it accepted: is something deleting them?"
     raise AgentError(Reason.OBJECT_MISSING, message, retryable=True)
 
@@ -226,11 +254,6 @@ async def _list(run: _Run, see: Callable[[str, int], None]) -> None:
     root = run.path.root
     async for meta in run.store.list(root + catalog.data_prefix(run.host_id)):
         see(meta.key.removeprefix(root), meta.size)
-
-
-def _seen(missing: dict[str, Item], key: str, size: int) -> None:
-    if key in missing and missing[key].size == size:
-        del missing[key]
 
 
 def _result(manifest: Manifest, digest: str) -> dict[str, Any]:

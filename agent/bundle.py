@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from agent.bandwidth import Meter
-    from agent.plan import Item, Member
+    from agent.plan import Member, Sendable
 
 
-def read(item: Item) -> bytes:
+def read(item: Sendable) -> bytes:
     """Every member, checked against what was planned. Blocks. SnapshotGone when one changed, Corrupt for a Data.db."""
     return b"".join([_read(member) for member in item.members])
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from array import array
 from bisect import bisect_left
+from heapq import merge
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,7 +23,9 @@ from agent import files
 from backends.checksums import crc32c
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from agent.sstables import FoundFile
 
@@ -30,6 +33,7 @@ RACY = 2 * 10**9  # nanoseconds; the coarsest times of a file system that Cassan
 _MAGIC = b"crc-cache 1\n\0\0\0\0"  # 16 bytes: the columns stay aligned
 _COLUMNS = 5
 _WORD = 8
+_RUN = 1 << 16  # files that are sorted and written at once
 
 log = structlog.get_logger(__name__)
 
@@ -45,25 +49,24 @@ class Cache:
 
     def load(self) -> Known:
         try:
-            data = self._path.read_bytes()
+            with self._path.open("rb") as file:
+                columns = _read(file, self._path.stat().st_size)
         except FileNotFoundError:
             return Known()
         except OSError as error:
             log.warning("the checksums of earlier backups cannot be read: the files are read again", error=str(error))
             return Known()
-        body, crc = data[:-_WORD], int.from_bytes(data[-_WORD:], "little")
-        if not body.startswith(_MAGIC) or crc != crc32c(body) or (len(body) - len(_MAGIC)) % (_COLUMNS * _WORD):
+        if columns is None:
             log.warning("the checksums of earlier backups are damaged: the files are read again", path=str(self._path))
             return Known()
-        return Known(body[len(_MAGIC) :])
+        return Known(columns)
 
     def keep(self, known: Known) -> None:
         """What ``known`` saw, and nothing else. A disk that takes no more is no reason to fail a backup."""
         if not known.changed:
             return
-        body = _MAGIC + known.columns()
         try:
-            files.write_atomic(self._path, body + crc32c(body).to_bytes(_WORD, "little"))
+            files.write_atomic(self._path, _summed(known.columns()))
         except OSError as error:
             log.warning("checksums are not kept: the next backup reads the files again", error=str(error))
 
@@ -74,27 +77,23 @@ class Cache:
 class Known:
     """What earlier backups read, and what this one saw of it or read itself. Threads may share it."""
 
-    def __init__(self, columns: bytes = b"") -> None:
-        words = array("Q", columns)
-        self._loaded = count = len(words) // _COLUMNS
-        self._inodes, self._devices, self._sizes, self._times, self._crcs = (
-            words[column * count : (column + 1) * count] for column in range(_COLUMNS)
-        )
+    def __init__(self, columns: Sequence[array[int]] = ()) -> None:
+        self._inodes, self._devices, self._sizes, self._times, self._crcs = columns or (array("Q") for _ in range(5))
+        self._seen = bytearray(len(self._inodes))
+        self._added = array("Q")  # inode, device, size, mtime, crc of each
         self._now = time.time_ns()
-        self._seen = array("Q")  # inode, device, size, mtime, crc of each
-        self._added = False
 
     @property
     def changed(self) -> bool:
         """Something was read, or something is gone: worth a write."""
-        return self._added or len(self._seen) != self._loaded * _COLUMNS
+        return bool(self._added) or 0 in self._seen
 
     def get(self, file: FoundFile) -> int | None:
         """The ``crc`` of the file's component, if exactly this file was read before."""
         at = bisect_left(self._inodes, file.inode)
-        while at < self._loaded and self._inodes[at] == file.inode:
+        while at < len(self._inodes) and self._inodes[at] == file.inode:
             if (self._devices[at], self._sizes[at], self._times[at]) == (file.device, file.size, file.mtime_ns):
-                self._see(file, self._crcs[at])
+                self._seen[at] = 1
                 return self._crcs[at]
             at += 1
         return None
@@ -102,14 +101,58 @@ class Known:
     def add(self, file: FoundFile, crc: int) -> None:
         """It was read: the next backup need not."""
         if file.inode and 0 <= file.mtime_ns < self._now - RACY:
-            self._see(file, crc)
-            self._added = True
+            row = (file.inode, file.device, file.size, file.mtime_ns, crc)
+            self._added += array("Q", row)  # one step: threads
 
-    def columns(self) -> bytes:
-        """What was seen, as :meth:`Cache.load` reads it."""
-        seen = self._seen
-        order = sorted(range(0, len(seen), _COLUMNS), key=seen.__getitem__)
-        return b"".join(array("Q", [seen[at + column] for at in order]).tobytes() for column in range(_COLUMNS))
+    def columns(self) -> Iterator[array[int]]:
+        """What was seen, by inode, piece by piece of each column."""
+        old = len(self._inodes)
+        added = self._added
+        seen = ((self._inodes[at], at) for at in range(old) if self._seen[at])
+        order = array("Q", (at for _, at in merge(seen, *_runs(added, old))))
+        loaded = (self._inodes, self._devices, self._sizes, self._times, self._crcs)
+        for column in range(_COLUMNS):
+            there = loaded[column]
+            for begin in range(0, len(order), _RUN):
+                piece = order[begin : begin + _RUN]
+                yield array("Q", [there[at] if at < old else added[(at - old) * _COLUMNS + column] for at in piece])
 
-    def _see(self, file: FoundFile, crc: int) -> None:
-        self._seen += array("Q", (file.inode, file.device, file.size, file.mtime_ns, crc))  # one step: threads
+
+def _runs(added: array[int], first: int) -> list[Iterator[tuple[int, int]]]:
+    """(inode, number) of the rows, each run in order; numbers begin at ``first``. All at once would take ten times the
+    memory that the rows do.
+    """
+    count = len(added) // _COLUMNS
+    runs = [range(begin, min(begin + _RUN, count)) for begin in range(0, count, _RUN)]
+    ordered = [array("Q", sorted(run, key=lambda at: added[at * _COLUMNS])) for run in runs]
+    return [((added[at * _COLUMNS], first + at) for at in run) for run in ordered]
+
+
+def _read(file: BinaryIO, size: int) -> list[array[int]] | None:
+    """The columns; None for a damaged file."""
+    count, rest = divmod(size - len(_MAGIC) - _WORD, _COLUMNS * _WORD)
+    magic = file.read(len(_MAGIC))
+    if rest or count < 0 or magic != _MAGIC:
+        return None
+    crc = crc32c(magic)
+    columns = []
+    for _ in range(_COLUMNS):
+        column = array("Q")
+        try:
+            column.fromfile(file, count)
+        except EOFError:
+            return None
+        crc = crc32c(memoryview(column).cast("B"), crc) if count else crc
+        columns.append(column)
+    return columns if int.from_bytes(file.read(_WORD), "little") == crc else None
+
+
+def _summed(columns: Iterable[array[int]]) -> Iterator[bytes]:
+    """The file's bytes."""
+    crc = crc32c(_MAGIC)
+    yield _MAGIC
+    for column in columns:
+        data = column.tobytes()
+        crc = crc32c(data, crc)
+        yield data
+    yield crc.to_bytes(_WORD, "little")

@@ -8,18 +8,18 @@ import shutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o640) -> None:
-    """``path`` holds the old bytes or all of the new ones, whenever the machine stops."""
+def write_atomic(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o640) -> None:
+    """``path`` holds the old bytes or all of the new ones (which may come in pieces), whenever the machine stops."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -35,10 +35,10 @@ class Sums:
     crc32: int | None = None
 
 
-def measure(path: StrPath, size: int | None = None, *, digest: bool = False) -> Sums:
-    """One pass over the first ``size`` bytes (all of the file). Blocks. SnapshotGone when it is gone or too short.
+def measure(path: StrPath, size: int | None = None, *, offset: int = 0, digest: bool = False) -> Sums:
+    """One pass over ``size`` bytes from ``offset`` on (all of the file). Blocks.
 
-    ``digest`` also computes CRC32: zlib's is slower, and only Data.db needs it.
+    SnapshotGone when it is gone or too short. ``digest`` also computes CRC32, which only Data.db needs.
     """
     castagnoli, plain, position = 0, 0, 0
     try:
@@ -46,7 +46,9 @@ def measure(path: StrPath, size: int | None = None, *, digest: bool = False) -> 
     except FileNotFoundError as error:
         raise changed(path, "it is gone") from error
     try:
-        end = os.fstat(descriptor).st_size if size is None else size
+        end = os.fstat(descriptor).st_size - offset if size is None else size
+        if offset:
+            os.lseek(descriptor, offset, os.SEEK_SET)
         buffer = memoryview(bytearray(min(BUFFER, end)))
         while position < end:
             count = os.readv(descriptor, [buffer[: end - position]])

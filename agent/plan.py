@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from agent import catalog
-from agent.catalog import BUNDLE, BUNDLED, DATA, Component, SSTable, StoredObject, Table, TablePath, Totals
+from agent.catalog import StoredObject, Table, Totals
+from agent.layout import Entry, Member, Piece, Sized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from agent.sstables import FoundFile, FoundSSTable, FoundTable, Snapshot
+    from agent.catalog import SSTable
+    from agent.sstables import FoundSSTable, FoundTable, Snapshot
+
+__all__ = ["Item", "Member", "Plan", "Sendable"]
+
+_T = TypeVar("_T")
 
 
-class Member(NamedTuple):
-    """A component with bytes. ``crc`` is Cassandra's Digest (CRC32) for Data.db, CRC32C for the rest."""
-
-    file: FoundFile
-    crc: int
+class Sendable(Protocol):
+    """An object as it is sent: a large component, or a bundle of small ones of one SSTable, in order of name."""
 
     @property
-    def data(self) -> bool:
-        return self.file.component == DATA
+    def key(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def members(self) -> tuple[Member, ...]: ...
+    @property
+    def bundle(self) -> bool: ...
 
 
 @dataclass(slots=True)
 class Item:
-    """An object: a large component, or a bundle of small ones of one SSTable, in order of name.
+    """One by itself.
 
     ``identity`` is relative to the node's root; ``epoch`` is that of the object that has the bytes.
     """
@@ -43,6 +52,50 @@ class Item:
         return f"{self.identity}-{self.epoch}"
 
 
+class Planned:
+    """One of a plan: made again when it is looked at, as there may be hundreds of thousands.
+
+    ``size`` and ``count`` are of what is used of it, which of an older bundle may be a part.
+    """
+
+    __slots__ = ("at", "count", "entry", "size")
+
+    def __init__(self, entry: Entry, at: int, piece: Piece) -> None:
+        self.entry = entry
+        self.at = at
+        self.size = piece.used
+        self.count = len(piece.members)
+
+    @property
+    def identity(self) -> str:
+        return self.entry.directory + self._piece.name
+
+    @property
+    def epoch(self) -> str:
+        return self.entry.epochs[self.at]
+
+    @property
+    def key(self) -> str:
+        return f"{self.identity}-{self.epoch}"
+
+    @property
+    def bundle(self) -> bool:
+        return self._piece.bundle
+
+    @property
+    def old(self) -> bool:
+        return self._piece.old
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        files = self.entry.sstable.files
+        return tuple(Member(files[one.name], one.crc) for one, _ in self._piece.members)
+
+    @property
+    def _piece(self) -> Piece:
+        return self.entry.layout()[self.at]
+
+
 class Plan:
     """Filled SSTable by SSTable, then shown the listing; what the listing does not have gets our epoch.
 
@@ -50,94 +103,200 @@ class Plan:
     """
 
     def __init__(self, host_id: str, epoch: str, *, full: bool) -> None:
-        self.items: dict[str, Item] = {}
         self._host_id = host_id
         self._epoch = epoch
         self._full = full
-        self._of: dict[tuple[TablePath, str], list[Item]] = {}
+        self._tables: dict[str, dict[str, Entry]] = {}  # by the prefix of keys, then by the SSTable's name in them
+        self._olds: dict[Entry, dict[str, str]] = {}  # bundles that are there and are none of ours, with their epochs
+        self._epochs: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def add(self, table: FoundTable, sstable: FoundSSTable, crcs: Mapping[str, int]) -> None:
         """``crcs`` of every component with bytes. Threads may add different SSTables at once."""
         prefix = catalog.table_prefix(self._host_id, table.path)
-        items: list[Item] = []
-        small: list[Member] = []
-        for name, file in sorted(sstable.files.items()):
-            if 0 < file.size <= BUNDLED:
-                small.append(Member(file, crcs[name]))
-            elif file.size:
-                identity = catalog.identity(prefix, sstable.name, name, file.size, crcs[name])
-                items.append(Item(identity, file.size, (Member(file, crcs[name]),), bundle=False))
-        for members in _bundles(small):
-            found = ((member.file.component, member.file.size, member.crc) for member in members)
-            identity = catalog.bundle_identity(prefix, sstable.name, found)
-            items.append(Item(identity, sum(member.file.size for member in members), tuple(members), bundle=True))
-        self._of[table.path, sstable.name] = items
-        self.items.update((item.identity, item) for item in items)
+        entry = Entry(prefix, sstable, crcs)
+        entry.epochs = self._shared(entry.epochs)
+        self._tables.setdefault(prefix, {})[catalog.escape(sstable.name)] = entry
 
     def see(self, key: str, size: int) -> None:
         """One key of the listing, relative to the node's root. Ours is best; else the newest epoch.
 
         A full backup reuses only what an earlier try of itself sent.
         """
-        identity, epoch = catalog.split_key(key)
-        item = self.items.get(identity)
-        if item is None or item.size != size or item.epoch == self._epoch or (self._full and epoch != self._epoch):
+        entry = self._entry(key)
+        identity, epoch = catalog.split_key(key) if entry is not None else ("", "")
+        if entry is None or not identity or (self._full and epoch != self._epoch):
             return
-        if epoch == self._epoch or epoch > item.epoch:
-            item.epoch = epoch
+        name = identity.rpartition("/")[2]
+        for at, piece in enumerate(entry.layout()):
+            if piece.name == name:
+                if piece.size == size:
+                    chosen = self._better(entry.epochs[at], epoch)
+                    entry.epochs = self._shared((*entry.epochs[:at], chosen, *entry.epochs[at + 1 :]))
+                return
+        if catalog.is_bundle(identity) and catalog.size_in(identity) == size:
+            olds = self._olds.setdefault(entry, {})
+            olds[name] = self._better(olds.get(name, ""), epoch)
 
-    def settle(self) -> tuple[list[Item], list[Item]]:
-        """(to send, largest first; to reuse). Every item has its key afterwards."""
-        send = [item for item in self.items.values() if not item.epoch]
-        reuse = [item for item in self.items.values() if item.epoch]
-        return self.resend(send), reuse
+    def lacking(self) -> bool:
+        """A bundle is not there, but others of its SSTable are: an older manifest may tell what they hold."""
+        return any(self._lacks(entry) for entry in self._olds)
 
-    def resend(self, missing: Iterable[Item]) -> list[Item]:
-        """Items whose object is not there after all: they get our epoch, so no sweep can take the new copy."""
-        items = sorted(missing, key=lambda item: (-item.size, item.identity))
-        for item in items:
-            item.epoch = self._epoch
-        return items
+    def wants(self, table: str, sstable: str) -> bool:
+        """Of this SSTable :meth:`learn` has a use. ``table`` is the prefix of its keys."""
+        entry = self._tables.get(table, {}).get(catalog.escape(sstable))
+        return entry is not None and entry in self._olds and self._lacks(entry)
+
+    def learn(self, table: str, sstable: SSTable, keys: Mapping[int, str]) -> None:
+        """What an older backup knew of an SSTable, with the keys of its objects; the listing says which are there."""
+        if not self.wants(table, sstable.name):
+            return
+        entry = self._tables[table][catalog.escape(sstable.name)]
+        have: dict[Sized, tuple[str, int]] = {}
+        for one in sstable.components:
+            identity, _ = catalog.split_key(keys.get(one.object, ""))
+            if identity.startswith(entry.directory):
+                have[Sized(one.name, one.size, one.crc)] = identity.removeprefix(entry.directory), one.offset
+        entry.delta(have, self._olds[entry])
+
+    def settle(self) -> tuple[list[Planned], list[Planned]]:
+        """(to send, largest first; to reuse). Every one has its key afterwards."""
+        send, reuse = [], []
+        for entry in self._entries():
+            for at, piece in enumerate(entry.layout()):
+                one = Planned(entry, at, piece)
+                if entry.epochs[at]:
+                    reuse.append(one)
+                else:
+                    send.append(one)
+        return self._send(send), reuse
+
+    def confirm(self, key: str, size: int) -> None:
+        """One key of the listing before the commit: what is there need not be sent again."""
+        entry = self._entry(key)
+        if entry is None:
+            return
+        name = key.rpartition("/")[2]
+        for at, piece in enumerate(entry.layout()):
+            if piece.size == size and name == f"{piece.name}-{entry.epochs[at]}":
+                entry.seen |= 1 << at
+
+    def missing(self) -> list[Planned]:
+        """What was not confirmed since this was asked last."""
+        found = []
+        for entry in self._entries():
+            if entry.seen.bit_count() < len(entry.epochs):
+                pieces = entry.layout()
+                found += [Planned(entry, at, piece) for at, piece in enumerate(pieces) if not entry.seen >> at & 1]
+            entry.seen = 0
+        return found
+
+    def resend(self, missing: Iterable[Planned]) -> list[Planned]:
+        """What is not there after all gets our epoch, so no sweep can take the new copy. An older backup's bundle
+        cannot be made again: a whole one takes its place.
+        """
+        by_entry: dict[Entry, list[Planned]] = {}
+        for one in missing:
+            by_entry.setdefault(one.entry, []).append(one)
+        found: list[Planned] = []
+        for entry, ones in by_entry.items():
+            if any(one.old for one in ones):
+                ones = [one for one in ones if not one.bundle]  # noqa: PLW2901  the bundles are others now
+                entry.undo()
+                pieces = enumerate(entry.layout())
+                ones += [Planned(entry, at, piece) for at, piece in pieces if not entry.epochs[at]]
+            found += ones
+        return self._send(found)
+
+    def stream(self, snapshot: Snapshot) -> tuple[list[Table], list[StoredObject]]:
+        """As :meth:`contents`, each made when it is asked for: to be gone through, first the tables."""
+        tables, objects = _Stream(partial(self._record, snapshot)), _Stream(partial(self._objects, snapshot))
+        return cast("list[Table]", tables), cast("list[StoredObject]", objects)
 
     def contents(self, snapshot: Snapshot) -> tuple[list[Table], list[StoredObject]]:
         """The manifest's tables and objects, in order of name."""
-        tables: list[Table] = []
-        objects: list[StoredObject] = []
-        for found in snapshot.tables:
-            path = found.path
-            sstables = [self._sstable(path, sstable, objects) for _, sstable in sorted(found.sstables.items())]
-            tables.append(Table(keyspace=path.keyspace, name=path.name, id=path.id, index=path.index,
-                                sstables=sstables, schema=found.schema))  # fmt: skip
-        return tables, objects
+        tables = list(self._record(snapshot))
+        for table in tables:
+            table.sstables = list(table.sstables)
+        return tables, list(self._objects(snapshot))
 
     def totals(self, snapshot: Snapshot) -> Totals:
         """What has our epoch was sent for this backup, by this try or an earlier one."""
-        everything = sum(item.size for item in self.items.values())
-        sent = sum(item.size for item in self.items.values() if item.epoch == self._epoch)
+        everything = sent = 0
+        for entry in self._entries():
+            for at, piece in enumerate(entry.layout()):
+                everything += piece.used
+                sent += piece.used if entry.epochs[at] == self._epoch else 0
         return Totals(
-            files=sum(1 for _ in snapshot.files()), bytes=everything, new_bytes=sent, reused_bytes=everything - sent,
-            dropped_sstables=snapshot.dropped,
+            files=sum(len(sstable.files) for table in snapshot.tables for sstable in table.sstables.values()),
+            bytes=everything, new_bytes=sent, reused_bytes=everything - sent, dropped_sstables=snapshot.dropped,
         )  # fmt: skip
 
-    def _sstable(self, table: TablePath, sstable: FoundSSTable, objects: list[StoredObject]) -> SSTable:
-        components = [Component(name, 0) for name, file in sstable.files.items() if not file.size]
-        for item in self._of[table, sstable.name]:
-            offset = 0
-            for member in item.members:
-                file = member.file
-                components.append(Component(file.component, file.size, member.crc, len(objects), offset))
-                offset += file.size
-            objects.append(StoredObject(item.key, item.size))
-        return SSTable(sstable.name, sorted(components, key=lambda component: component.name))
+    def keys(self, items: Sequence[Planned]) -> list[str]:
+        """Made when they are asked for, to be gone through."""
+        return cast("list[str]", _Stream(lambda: (one.key for one in items)))
+
+    def _entries(self) -> Iterator[Entry]:
+        for table in self._tables.values():
+            yield from table.values()
+
+    def _entry(self, key: str) -> Entry | None:
+        directory, _, _ = key.rpartition("/")
+        table, _, sstable = directory.rpartition("/")
+        return self._tables.get(f"{table}/", _NONE).get(sstable)
+
+    def _lacks(self, entry: Entry) -> bool:
+        return any(piece.bundle and not epoch for piece, epoch in zip(entry.layout(), entry.epochs, strict=True))
+
+    def _better(self, known: str, epoch: str) -> str:
+        return epoch if known != self._epoch and (epoch == self._epoch or epoch > known) else known
+
+    def _send(self, items: list[Planned]) -> list[Planned]:
+        for one in items:
+            entry, at = one.entry, one.at
+            entry.epochs = self._shared((*entry.epochs[:at], self._epoch, *entry.epochs[at + 1 :]))
+        items.sort(key=lambda one: -one.size)
+        return items
+
+    def _shared(self, epochs: tuple[str, ...]) -> tuple[str, ...]:
+        """There are few."""
+        return self._epochs.setdefault(epochs, epochs)
+
+    def _record(self, snapshot: Snapshot) -> Iterator[Table]:
+        first = 0
+        for found in snapshot.tables:
+            entries = self._of(found)
+            sstables = cast("list[SSTable]", _Stream(partial(_records, entries, first)))
+            path = found.path
+            yield Table(keyspace=path.keyspace, name=path.name, id=path.id, index=path.index, sstables=sstables,
+                        schema=found.schema)  # fmt: skip
+            first += sum(len(entry.epochs) for entry in entries)
+
+    def _objects(self, snapshot: Snapshot) -> Iterator[StoredObject]:
+        for found in snapshot.tables:
+            for entry in self._of(found):
+                directory = entry.directory
+                for piece, epoch in zip(entry.layout(), entry.epochs, strict=True):
+                    yield StoredObject(f"{directory}{piece.name}-{epoch}", piece.size)
+
+    def _of(self, table: FoundTable) -> list[Entry]:
+        entries = self._tables.get(catalog.table_prefix(self._host_id, table.path), _NONE)
+        return [entries[catalog.escape(name)] for name in sorted(table.sstables)]
 
 
-def _bundles(small: list[Member]) -> Iterator[list[Member]]:
-    """One nearly always."""
-    begin, size = 0, 0
-    for at, member in enumerate(small):
-        size += member.file.size
-        if size > BUNDLE:
-            yield small[begin:at]
-            begin, size = at, member.file.size
-    if small:
-        yield small[begin:]
+_NONE: dict[str, Entry] = {}
+
+
+def _records(entries: Iterable[Entry], first: int) -> Iterator[SSTable]:
+    for entry in entries:
+        yield entry.record(first)
+        first += len(entry.epochs)
+
+
+class _Stream(Generic[_T]):
+    """Can be gone through, again and again; holds nothing."""
+
+    def __init__(self, make: Callable[[], Iterator[_T]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[_T]:
+        return self._make()

@@ -47,6 +47,7 @@ class Snapshots:
         self._data_dirs = tuple(data_dirs)
         self._directory = state_dir / "snapshots"
         self.checksums = Cache(state_dir)
+        self.uploads = state_dir / "uploads"  # journals of what is half sent of them
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def name(self, tag: str) -> str:

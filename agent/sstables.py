@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING
 from agent.catalog import DATA, TablePath
 from agent.errors import AgentError, Reason
 from agent.files import subdirectories
+from agent.found import Files, FoundFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["Files", "FoundFile", "FoundSSTable", "FoundTable", "Snapshot", "scan", "snapshots"]
 
 TOC = "TOC.txt"
 DIGEST = "Digest.crc32"
@@ -34,23 +37,14 @@ _TABLE = re.compile(r"(?P<name>[A-Za-z0-9_]+)-(?P<id>[0-9a-f]{32})\Z")
 
 
 @dataclass(slots=True)
-class FoundFile:
-    """``device``, ``inode`` and ``mtime_ns`` are those of the live file, which a snapshot's link shares."""
-
-    component: str
-    path: str | Path
-    size: int
-    device: int = 0
-    inode: int = 0
-    mtime_ns: int = 0
-
-
-@dataclass(slots=True)
 class FoundSSTable:
     """``name`` is ``<version>-<id>-<format>``."""
 
     name: str
-    files: dict[str, FoundFile] = field(default_factory=dict)
+    files: Files = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.files = Files(self.name)
 
     def missing(self) -> list[str]:
         """Components without which this is no whole SSTable. TOC names them; one that was streamed as a whole has no

@@ -1,5 +1,6 @@
 """Sends objects: bundles from memory, larger components in one PUT, the largest in parts. What is sent is read once:
 its checksum is computed in passing, and a Data.db that is not what Cassandra's Digest says never becomes an object.
+What an earlier try left of a large object is gone on with (parts.py).
 
 All share one queue. Parts of large objects, the largest object first, and small objects run side by side: the ones wait
 for the bandwidth, the others for the store's answers.
@@ -12,23 +13,24 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-import structlog
-
-from agent import bundle, integrity
+from agent import bundle, integrity, parts
 from agent.bundle import MeteredBytes
 from agent.catalog import BUNDLED
+from agent.errors import AgentError
 from agent.flow import MeteredBody, side_by_side
 from agent.integrity import Crc32, Sums
-from backends.errors import SourceChanged, StoreError
+from agent.parts import Parts
+from backends.errors import NotFound, SourceChanged
 from backends.threads import run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from agent.flow import Flow
     from agent.integrity import StrPath
-    from agent.plan import Item
-    from backends.base import ObjectStore, Part
+    from agent.plan import Sendable
+    from agent.uploads import UploadJournal
+    from backends.base import ObjectStore
 
     Work = Callable[[], Awaitable[None]]
 
@@ -36,11 +38,12 @@ SINGLE = 32 << 20  # bytes; up to here one PUT
 PART = 16 << 20  # bytes; grows only where the store's number of parts asks for it
 _ABORT_TIMEOUT = 5.0
 
-log = structlog.get_logger(__name__)
-
 
 class Uploader:
-    """Of one backup. ``count`` is told of bytes as they go, less than none for a try given up; ``done`` of objects."""
+    """Of one backup. ``count`` is told of bytes as they go, less than none for a try given up; ``done`` of objects.
+
+    With a ``journal`` a failure leaves its uploads for the next try, and whoever gives up aborts them.
+    """
 
     def __init__(
         self,
@@ -49,7 +52,8 @@ class Uploader:
         flow: Flow,
         *,
         count: Callable[[int], None],
-        done: Callable[[Item], None],
+        done: Callable[[Sendable], None],
+        journal: UploadJournal | None = None,
         single: int = SINGLE,
         part: int = PART,
     ) -> None:
@@ -58,11 +62,12 @@ class Uploader:
         self._flow = flow
         self._count = count
         self._done = done
+        self._journal = journal
         self._single = min(single, store.capabilities.max_put)
         self._part = max(part, store.capabilities.min_part)
-        self._unfinished: set[_Parts] = set()
+        self._unfinished: set[Parts] = set()
 
-    async def send(self, items: list[Item]) -> None:
+    async def send(self, items: Sequence[Sendable]) -> None:
         """All of them, in their order, or the first error; what was sent stays, for the next try to find."""
         large = self._large(item for item in items if item.size > BUNDLED)
         small = (partial(self._put, item) for item in items if item.size <= BUNDLED)
@@ -71,18 +76,20 @@ class Uploader:
         except SourceChanged as error:
             raise integrity.changed(error.key, error.message.rpartition(": ")[2]) from error
         finally:
-            await self._abort()
+            if self._journal is None:
+                await self._abort()
 
-    def _large(self, items: Iterable[Item]) -> Iterator[Work]:
+    def _large(self, items: Iterable[Sendable]) -> Iterator[Work]:
         for item in items:
             if item.bundle or item.size <= self._single or not self._store.capabilities.multipart:
                 yield partial(self._put, item)
             else:
-                parts = _Parts(item, max(self._part, -(-item.size // (self._store.capabilities.max_parts * 9 // 10))))
-                for number in range(1, parts.count + 1):
-                    yield partial(self._send_part, parts, number)
+                size = max(self._part, -(-item.size // (self._store.capabilities.max_parts * 9 // 10)))
+                upload = Parts(item, self._root + item.key, size)
+                for number in range(1, upload.count + 1):
+                    yield partial(self._part_of, upload, number)
 
-    async def _put(self, item: Item) -> None:
+    async def _put(self, item: Sendable) -> None:
         async with self._flow.slot(item.size, whole=item.bundle):
             body: MeteredBytes | MeteredBody
             if item.bundle:
@@ -99,29 +106,64 @@ class Uploader:
             await self._store.put(self._root + item.key, body)
         self._done(item)
 
-    async def _send_part(self, parts: _Parts, number: int) -> None:
-        item = parts.item
-        key = self._root + item.key
-        (member,) = item.members
-        offset = (number - 1) * parts.size
-        length = min(parts.size, item.size - offset)
-        inspector = Crc32() if member.data else None
-        async with self._flow.slot(length):
-            async with parts.opening:
-                if not parts.id:
-                    self._unfinished.add(parts)
-                    parts.id = await self._store.create_upload(key)
-            body = self._body(member.file.path, offset, length, inspector=inspector)
-            part = await self._store.upload_part(key, parts.id, number, body)
-            parts.sums[number] = Sums(length, body.crc32c or 0, inspector.value if inspector else None)
-            parts.sent[number] = part
-            last = len(parts.sent) == parts.count
+    async def _part_of(self, upload: Parts, number: int) -> None:
+        async with self._flow.slot(upload.range(number)[1]):
+            if upload.over:
+                return
+            self._unfinished.add(upload)
+            try:
+                await upload.open(self._store, self._journal)
+                if await upload.keep(number):
+                    self._count(upload.range(number)[1])
+                else:
+                    await self._send_part(upload, number)
+            except NotFound:
+                await self._vanished(upload)
+            last = upload.whole
         if last:
-            parts.check()
-            async with self._flow.slot(0):
-                await self._store.complete_upload(key, parts.id, [parts.sent[one] for one in sorted(parts.sent)])
-            self._unfinished.discard(parts)
-            self._done(item)
+            await self._complete(upload)
+
+    async def _send_part(self, upload: Parts, number: int) -> None:
+        offset, length = upload.range(number)
+        (member,) = upload.item.members
+        inspector = Crc32() if member.data else None
+        body = self._body(member.file.path, offset, length, inspector=inspector)
+        part = await self._store.upload_part(upload.key, upload.id, number, body)
+        sums = Sums(length, body.crc32c or 0, inspector.value if inspector else None)
+        if self._journal is not None:
+            await self._journal.sent(upload.id, part, sums)
+        upload.add(part, sums)
+
+    async def _complete(self, upload: Parts) -> None:
+        upload.over = True
+        try:
+            upload.check()
+        except AgentError:  # what the store has of it is wrong: the next try must not keep it
+            await parts.drop(self._store, upload.key, upload.id)
+            await self._forget(upload)
+            raise
+        async with self._flow.slot(0):
+            try:
+                ordered = [upload.sent[number] for number in sorted(upload.sent)]
+                await self._store.complete_upload(upload.key, upload.id, ordered)
+            except NotFound:
+                await self._vanished(upload)
+        await self._forget(upload)
+        self._done(upload.item)
+
+    async def _vanished(self, upload: Parts) -> None:
+        """The upload is not there: completed by a request whose answer was lost, or aborted by somebody."""
+        await self._forget(upload)
+        if not await parts.there(self._store, upload.item, upload.key):
+            raise parts.vanished(self._store, upload.key)
+        if not upload.over:
+            upload.over = True
+            self._done(upload.item)
+
+    async def _forget(self, upload: Parts) -> None:
+        self._unfinished.discard(upload)
+        if self._journal is not None:
+            await self._journal.over(upload.key, upload.id)
 
     def _body(
         self, path: StrPath, offset: int, size: int, *, checksum: int | None = None, inspector: Crc32 | None = None
@@ -131,46 +173,9 @@ class Uploader:
         )
 
     async def _abort(self) -> None:
-        """Parts cost money until aborted; a failure to abort must not hide the failure that led here."""
-        left = [(self._root + parts.item.key, parts.id) for parts in self._unfinished if parts.id]
+        left = [(upload.key, upload.id) for upload in self._unfinished if upload.id]
         self._unfinished.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ABORT_TIMEOUT):
                 for key, upload in left:
-                    with contextlib.suppress(StoreError):
-                        await self._store.abort_upload(key, upload)
-
-
-class _Parts:
-    """A multipart upload under way. ``size`` is that of a part, ``id`` the store's, empty until the first part."""
-
-    def __init__(self, item: Item, size: int) -> None:
-        self.item = item
-        self.size = size
-        self.count = -(-item.size // size)
-        self.id = ""
-        self.opening = asyncio.Lock()
-        self.sent: dict[int, Part] = {}
-        self.sums: dict[int, Sums] = {}
-
-    def check(self) -> None:
-        """What was read is what was planned: else there will be no object."""
-        (member,) = self.item.members
-        sums = integrity.combine([self.sums[number] for number in sorted(self.sums)])
-        if member.data:
-            integrity.check_data(member.file.path, member.crc, sums.crc32 or 0)
-        elif sums.crc32c != member.crc:
-            raise integrity.changed(member.file.path, "its bytes are not the ones that were read before")
-
-
-async def abort_stale(store: ObjectStore, root: str, epoch: str) -> int:
-    """Uploads that an earlier try of this backup left when its process died. Best effort: not every key may list."""
-    count = 0
-    try:
-        async for upload in store.list_uploads(root):
-            if upload.key.endswith(f"-{epoch}"):
-                await store.abort_upload(upload.key, upload.id)
-                count += 1
-    except StoreError as error:
-        log.warning("stale uploads were not aborted", error=str(error))
-    return count
+                    await parts.drop(self._store, key, upload)

@@ -12,7 +12,8 @@ A key carries size, checksum and epoch, so no object is ever overwritten: equal 
 another upload of them gets another key. ``crc`` is Cassandra's own Digest (CRC32) for ``Data.db``, CRC32C for the rest.
 
 ``b~…`` is a bundle: the components of one SSTable that have at most ``BUNDLED`` bytes each, one after the other in the
-order of their names, with nothing before, between or after them. The manifest says where each begins. ``hash`` is the
+order of their names, with nothing before, between or after them. The manifest says where each begins. Where a few of
+them changed, a delta holds those alone, and the manifest names members of it and of older bundles. ``hash`` is the
 first 32 hex digits of the SHA-256 of ``<name> <size> <crc>`` and a newline for each member (crc as 8 hex digits). A
 component of no bytes is in the manifest alone.
 
@@ -20,7 +21,16 @@ Everything read from a bucket is hostile until :func:`decode_manifest` has seen 
 """
 
 from agent.catalog.check import check_manifest, invalid
-from agent.catalog.codec import MAX_MANIFEST, MAX_OBJECT, decode_manifest, decode_record, decompress, digest, encode
+from agent.catalog.codec import (
+    MAX_MANIFEST,
+    MAX_OBJECT,
+    decode_manifest,
+    decode_record,
+    decompress,
+    digest,
+    encode,
+    find_sstables,
+)
 from agent.catalog.keys import (
     NodePath,
     TablePath,
@@ -87,6 +97,7 @@ __all__ = [
     "encode",
     "escape",
     "file_name",
+    "find_sstables",
     "identity",
     "invalid",
     "is_bundle",

@@ -11,6 +11,8 @@ from agent.catalog.manifest import MANIFEST_FORMAT
 from agent.errors import AgentError, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agent.catalog.keys import TablePath
     from agent.catalog.manifest import Component, Manifest, StoredObject, Table
 
@@ -26,20 +28,34 @@ def check_manifest(manifest: Manifest) -> None:
     if not 1 <= manifest.format <= MANIFEST_FORMAT:
         raise invalid(f"it has format {manifest.format}, this agent reads 1 to {MANIFEST_FORMAT}")
     bundles = [_check_object(stored) for stored in manifest.objects]
-    seen: set[tuple[TablePath, str]] = set()
-    taken: list[tuple[int, int, int]] = []  # (object, begin, end)
+    seen: dict[TablePath, set[str]] = {}
+    owned = bytearray(len(bundles))  # an SSTable has something of the object
+    shared: set[int] = set()
     for table in manifest.tables:
         _check_table(table)
+        names = seen.setdefault(table.path, set())
         for sstable in table.sstables:
-            if not _SSTABLE.match(sstable.name) or (table.path, sstable.name) in seen:
+            if not _SSTABLE.match(sstable.name) or sstable.name in names:
                 raise invalid(f"odd SSTable {sstable.name!r}, or one that is in it twice")
-            seen.add((table.path, sstable.name))
-            if len({component.name for component in sstable.components}) < len(sstable.components):
+            names.add(sstable.name)
+            components = list(sstable.components)
+            if len({component.name for component in components}) < len(components):
                 raise invalid(f"a component of {sstable.name} is in it twice")
-            for component in sstable.components:
+            for component in components:
                 _check_component(component, manifest.objects, bundles)
-            taken += [(one.object, one.offset, one.offset + one.size) for one in sstable.components if one.size]
-    taken.sort()
+            _check_ranges(manifest, [components])
+            for index in {component.object for component in components if component.size}:
+                if owned[index]:
+                    shared.add(index)
+                owned[index] = 1
+    if shared:
+        every = (sstable.components for table in manifest.tables for sstable in table.sstables)
+        _check_ranges(manifest, ([one for one in components if one.object in shared] for components in every))
+
+
+def _check_ranges(manifest: Manifest, every: Iterable[list[Component]]) -> None:
+    """No two lie over each other."""
+    taken = sorted((one.object, one.offset, one.offset + one.size) for many in every for one in many if one.size)
     for (one, _, end), (other, begin, _) in itertools.pairwise(taken):
         if one == other and begin < end:
             raise invalid(f"two components lie over each other in {manifest.objects[one].key}")

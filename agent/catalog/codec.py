@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import zstandard
 
+from agent.catalog import stream
 from agent.catalog.check import check_manifest, invalid
 from agent.catalog.manifest import FORMAT, Manifest
 from agent.errors import AgentError, Reason
 from agent.protocol import ClusterRecord
 
 if TYPE_CHECKING:
-    from agent.catalog.manifest import Pending
+    from collections.abc import Callable
+
+    from agent.catalog.manifest import Pending, SSTable, Table
 
 MAX_MANIFEST = 512 << 20  # bytes, decompressed; 100,000 components take about 15 MB
+_OF_ONE_LINE = 32 << 20  # bytes; a larger one of an older agent costs too much memory for what it is worth
 MAX_OBJECT = 64 << 20  # bytes, compressed, of anything that is read whole
 
 
@@ -27,7 +31,7 @@ def digest(data: bytes) -> str:
 
 def encode(value: Manifest | Pending) -> bytes:
     """Compressed JSON. Blocks for large manifests: call it in a thread."""
-    return zstandard.ZstdCompressor(level=6, write_checksum=True).compress(msgspec.json.encode(value))
+    return stream.compress(stream.text(value))
 
 
 def decompress(data: bytes, limit: int = MAX_MANIFEST) -> bytes:
@@ -44,12 +48,33 @@ def decompress(data: bytes, limit: int = MAX_MANIFEST) -> bytes:
 
 def decode_manifest(data: bytes, limit: int = MAX_MANIFEST) -> Manifest:
     """Checked: a caller may build paths of its names. Raises ManifestInvalid."""
-    try:
-        manifest = msgspec.json.decode(decompress(data, limit), type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise invalid(str(error)) from error
+    manifest = stream.read(data, limit) if stream.in_lines(data) else _decode(data, limit)
     check_manifest(manifest)
     return manifest
+
+
+def _decode(data: bytes, limit: int) -> Manifest:
+    """One that is all one line."""
+    try:
+        return msgspec.json.decode(decompress(data, limit), type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise invalid(str(error)) from error
+
+
+def find_sstables(
+    data: bytes, wants: Callable[[Table, str], bool], limit: int = MAX_MANIFEST
+) -> list[tuple[Table, SSTable, dict[int, str]]]:
+    """Those SSTables of a manifest that are wanted, by table and name, with the keys of their objects by index.
+
+    Of a large manifest in little memory, and therefore not checked. ManifestInvalid for what cannot be read.
+    """
+    if stream.in_lines(data):
+        return list(stream.find(data, wants, limit))
+    manifest = decode_manifest(data, min(limit, _OF_ONE_LINE))
+    keys = {index: stored.key for index, stored in enumerate(manifest.objects)}
+    return [
+        (table, sstable, keys) for table in manifest.tables for sstable in table.sstables if wants(table, sstable.name)
+    ]
 
 
 def decode_record(data: bytes) -> ClusterRecord:

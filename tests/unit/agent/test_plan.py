@@ -68,8 +68,8 @@ def test_largest_first() -> None:
 
 def test_bundles_fit_into_memory() -> None:
     found, snapshot = plan(**{f"C{number:02}": MIB for number in range(33)})
-    assert sorted(item.size for item in found.items.values()) == [MIB, 16 * MIB, 16 * MIB]
-    (table,), objects = found.settle() and found.contents(snapshot)
+    assert sorted(item.size for item in found.settle()[0]) == [MIB, 16 * MIB, 16 * MIB]
+    (table,), objects = found.contents(snapshot)
     assert [component.offset for component in table.sstables[0].components[15:18]] == [15 * MIB, 0, MIB]
     catalog_sizes = {stored.size for stored in objects}
     assert catalog_sizes == {MIB, 16 * MIB}
