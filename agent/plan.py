@@ -9,7 +9,7 @@ from agent import catalog
 from agent.catalog import BUNDLE, BUNDLED, DATA, Component, SSTable, StoredObject, Table, TablePath, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from agent.sstables import FoundFile, FoundSSTable, FoundTable, Snapshot
 
@@ -46,14 +46,19 @@ class Item:
 class Plan:
     """Filled SSTable by SSTable, then shown the listing; what the listing does not have gets our epoch.
 
+    What is ``condemned`` is as good as not there: it is sent with the epoch ``other``, where ours is condemned too.
     A million components take seconds in :meth:`settle`, :meth:`contents` and the like: call them in a thread.
     """
 
-    def __init__(self, host_id: str, epoch: str, *, full: bool) -> None:
+    def __init__(
+        self, host_id: str, epoch: str, *, full: bool, condemned: Container[str] = (), other: str = ""
+    ) -> None:
         self.items: dict[str, Item] = {}
         self._host_id = host_id
         self._epoch = epoch
         self._full = full
+        self._condemned = condemned
+        self._other = other
         self._of: dict[tuple[TablePath, str], list[Item]] = {}
 
     def add(self, table: FoundTable, sstable: FoundSSTable, crcs: Mapping[str, int]) -> None:
@@ -81,22 +86,26 @@ class Plan:
         """
         identity, epoch = catalog.split_key(key)
         item = self.items.get(identity)
-        if item is None or item.size != size or item.epoch == self._epoch or (self._full and epoch != self._epoch):
+        if item is None or item.size != size or key in self._condemned or (self._full and not self._ours(epoch)):
             return
-        if epoch == self._epoch or epoch > item.epoch:
+        if (self._ours(epoch), epoch) > (self._ours(item.epoch), item.epoch):
             item.epoch = epoch
 
     def settle(self) -> tuple[list[Item], list[Item]]:
         """(to send, largest first; to reuse). Every item has its key afterwards."""
         send = [item for item in self.items.values() if not item.epoch]
         reuse = [item for item in self.items.values() if item.epoch]
-        return self.resend(send), reuse
-
-    def resend(self, missing: Iterable[Item]) -> list[Item]:
-        """Items whose object is not there after all: they get our epoch, so no sweep can take the new copy."""
-        items = sorted(missing, key=lambda item: (-item.size, item.identity))
-        for item in items:
+        for item in send:
             item.epoch = self._epoch
+            if item.key in self._condemned:
+                item.epoch = self._other
+        return _in_order(send), reuse
+
+    def resend(self, missing: Iterable[Item], epoch: str) -> list[Item]:
+        """Items whose object is not there after all. ``epoch`` is one that no object had: a late delete finds none."""
+        items = _in_order(missing)
+        for item in items:
+            item.epoch = epoch
         return items
 
     def contents(self, snapshot: Snapshot) -> tuple[list[Table], list[StoredObject]]:
@@ -113,11 +122,14 @@ class Plan:
     def totals(self, snapshot: Snapshot) -> Totals:
         """What has our epoch was sent for this backup, by this try or an earlier one."""
         everything = sum(item.size for item in self.items.values())
-        sent = sum(item.size for item in self.items.values() if item.epoch == self._epoch)
+        sent = sum(item.size for item in self.items.values() if self._ours(item.epoch))
         return Totals(
             files=sum(1 for _ in snapshot.files()), bytes=everything, new_bytes=sent, reused_bytes=everything - sent,
             dropped_sstables=snapshot.dropped,
         )  # fmt: skip
+
+    def _ours(self, epoch: str) -> bool:
+        return catalog.owns_epoch(self._epoch, epoch)
 
     def _sstable(self, table: TablePath, sstable: FoundSSTable, objects: list[StoredObject]) -> SSTable:
         components = [Component(name, 0) for name, file in sstable.files.items() if not file.size]
@@ -129,6 +141,11 @@ class Plan:
                 offset += file.size
             objects.append(StoredObject(item.key, item.size))
         return SSTable(sstable.name, sorted(components, key=lambda component: component.name))
+
+
+def _in_order(items: Iterable[Item]) -> list[Item]:
+    """The largest first."""
+    return sorted(items, key=lambda item: (-item.size, item.identity))
 
 
 def _bundles(small: list[Member]) -> Iterator[list[Member]]:

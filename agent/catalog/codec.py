@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import TYPE_CHECKING
 
 import msgspec
 import zstandard
 
 from agent.catalog.check import check_manifest, invalid
-from agent.catalog.manifest import FORMAT, Manifest
+from agent.catalog.keys import split_key
+from agent.catalog.manifest import FORMAT, MANIFEST_FORMAT, Manifest, Pending, References
 from agent.errors import AgentError, Reason
 from agent.protocol import ClusterRecord
-
-if TYPE_CHECKING:
-    from agent.catalog.manifest import Pending
 
 MAX_MANIFEST = 512 << 20  # bytes, decompressed; 100,000 components take about 15 MB
 MAX_OBJECT = 64 << 20  # bytes, compressed, of anything that is read whole
@@ -50,6 +47,31 @@ def decode_manifest(data: bytes, limit: int = MAX_MANIFEST) -> Manifest:
         raise invalid(str(error)) from error
     check_manifest(manifest)
     return manifest
+
+
+def decode_references(data: bytes, limit: int = MAX_MANIFEST) -> References:
+    """A manifest's objects alone. Raises ManifestInvalid: what is not understood may name anything."""
+    try:
+        found = msgspec.json.decode(decompress(data, limit), type=References)
+    except msgspec.MsgspecError as error:
+        raise invalid(str(error)) from error
+    if not 1 <= found.format <= MANIFEST_FORMAT:
+        raise invalid(f"it has format {found.format}, this agent reads 1 to {MANIFEST_FORMAT}")
+    for stored in found.objects:
+        if not split_key(stored.key)[0]:
+            raise invalid(f"odd object {stored.key!r}")
+    return found
+
+
+def decode_pending(data: bytes) -> Pending:
+    """Raises ManifestInvalid."""
+    try:
+        pending = msgspec.json.decode(decompress(data), type=Pending)
+    except msgspec.MsgspecError as error:
+        raise invalid(str(error)) from error
+    if pending.format != FORMAT:
+        raise invalid(f"it has format {pending.format}, this agent reads {FORMAT}")
+    return pending
 
 
 def decode_record(data: bytes) -> ClusterRecord:
