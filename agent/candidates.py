@@ -189,5 +189,5 @@ class Condemned:
                 self._keys.update(one.keys)
         self._keys.settle()
 
-    def __contains__(self, key: str) -> bool:
-        return self._all or key in self._keys
+    def __contains__(self, key: object) -> bool:
+        return self._all or (isinstance(key, str) and key in self._keys)

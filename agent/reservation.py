@@ -67,6 +67,7 @@ class Reservation:
         )
         self._turn = asyncio.Lock()
         self._renewed = elapsed()
+        self._unreadable: set[str] | None = None
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[Reservation]:
@@ -101,7 +102,12 @@ class Reservation:
         return self._elapsed() - self._renewed < _FRESH
 
     async def _read(self) -> Condemned:
+        """A list that cannot be read condemns all that is there. What was sent since it was seen is not on it."""
         lists = await read_lists(self._store, self._path)
+        if self._unreadable is None:
+            self._unreadable = {one.key for one in lists if one.keys is None}
+        else:
+            lists = [one for one in lists if one.key not in self._unreadable]
         return await asyncio.to_thread(Condemned, lists)
 
     async def _write(self) -> None:

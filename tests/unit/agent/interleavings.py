@@ -47,8 +47,15 @@ HOST = "host-1"
 PATH = NodePath("c", "dc", "n")
 LOCATION = Location(backup_type="MEMORY", target="bucket")
 _DISKS = ({0, 1}, {0, 2}, {0, 1, 2}, {1, 3})
-_STRIDES = (1, 1, 2, 3, 5, 8, 13, 50)
-_OUTCOMES = (*[Outcome.DONE] * 10, *[Outcome.LOST] * 2, Outcome.REFUSED, Outcome.LATE, Outcome.LATE, Outcome.TWICE)
+_OPENINGS = (
+    (), ("collect", "back up"), ("collect", "back up"), ("back up", "back up", "collect"), ("collect", "collect"),
+    ("back up",), ("collect", "back up", "collect"), ("collect",),
+)  # fmt: skip
+_STRIDES = (50, 1, 2, 3, 5, 8, 13, 50)  # requests that go well, one after the other
+_OUTCOMES = (
+    *[Outcome.DONE] * 26, Outcome.LOST, Outcome.LOST, Outcome.REFUSED, Outcome.LATE, Outcome.LATE, Outcome.TWICE,
+)  # fmt: skip
+_PAST = (0, 1, 2, 3, 3, 3, 3, 3)
 
 
 class LostError(AssertionError):
@@ -221,7 +228,7 @@ class Interleaving:
 
     async def _begin(self) -> None:
         """Most dangers need a past: a backup, a forgotten one, a cycle of the collector."""
-        past = self.choose(4)
+        past = _PAST[self.choose(8)]
         if past:
             first = self._new("t0")
             await self._whole("a", self._back_up("a", first))
@@ -237,6 +244,10 @@ class Interleaving:
             await self._whole("a", self._collect("a"))
             await self._pass(25 * HOUR, heartbeats=True)
         self.disk = _DISKS[self.choose(4)]
+        for beginning in _OPENINGS[self.choose(8)]:
+            name = self._agent()
+            self._spawn(name, self._collect(name) if beginning == "collect" else self._back_up(name, self._next()))
+        await self._rest()
 
     async def _step(self) -> None:
         action = self.choose(16)
@@ -262,7 +273,8 @@ class Interleaving:
         """Some requests of one actor; something may go wrong with the last one."""
         actors = sorted({request.actor for request in self.network.waiting})
         chosen = actors[self.choose(len(actors))]
-        stride, outcome = _STRIDES[self.choose(len(_STRIDES))], _OUTCOMES[self.choose(len(_OUTCOMES))]
+        how = self.choose(256)
+        stride, outcome = _STRIDES[how % 8], _OUTCOMES[how // 8]
         for left in reversed(range(stride)):
             mine = [request for request in self.network.waiting if request.actor == chosen]
             if not mine:
@@ -382,6 +394,11 @@ class Interleaving:
 
     def _ended(self, what: str, how: str) -> None:
         self.ends[f"{what} {how}"] += 1
+
+    def _next(self) -> Backup:
+        """The last one, if it has no manifest yet, or a new one."""
+        last = self.backups[-1:]
+        return last[0] if last and not (last[0].digest or last[0].abandoned) else self._new(f"t{len(self.backups)}")
 
     def _new(self, tag: str) -> Backup:
         number = len(self.backups)
