@@ -49,6 +49,7 @@ class Request:
         self.key = key
         self.actor = actor.get()
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.sent = client.network.clock()
         self.taken = False  # has taken effect, and its answer is under way
         self.result: Any = None
         self._apply = apply
@@ -84,11 +85,17 @@ class Request:
 
 
 class Network:
-    """``applied`` is told of each request right after it took effect."""
+    """``applied`` is told of each request right after it took effect. ``clock`` says when one was sent."""
 
-    def __init__(self, store: MemoryStore, applied: Callable[[Request], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        applied: Callable[[Request], None] = lambda _: None,
+        clock: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.store = store
         self.applied = applied
+        self.clock = clock
         self.waiting: list[Request] = []
         self.late: list[Request] = []
 

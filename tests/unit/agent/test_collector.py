@@ -23,7 +23,7 @@ from backends.memory import MemoryStore
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.faulty_store import error as store_error
 from tests.unit.agent.conftest import LOCATION
-from tests.unit.agent.interleavings import StandingJob
+from tests.unit.agent.pool import StandingJob
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

@@ -19,7 +19,7 @@ from backends.errors import StoreError
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.faulty_store import error as store_error
 from tests.unit.agent.conftest import LOCATION
-from tests.unit.agent.interleavings import StandingJob
+from tests.unit.agent.pool import StandingJob
 from tests.unit.agent.test_collector import DAY, HOUR, Bucket, Dying, manifest, object_key
 
 if TYPE_CHECKING:
