@@ -10,6 +10,7 @@ import asyncio
 import io
 from array import array
 from bisect import bisect_left
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -57,7 +58,7 @@ class KeySet:
     def settle(self) -> KeySet:
         """Sorted, each once. Blocks for large ones; done by the first question otherwise."""
         if not self._sorted:
-            self._hashes = array("Q", sorted(set(self._hashes)))
+            self._hashes = array("Q", (one for one, _ in groupby(sorted(self._hashes))))
             self._sorted = True
         return self
 

@@ -112,7 +112,7 @@ class CollectHandler:
 async def _look(job: Job, store: ObjectStore, path: NodePath, spec: CollectSpec, *, now: float) -> _Cycle:
     """Reads only."""
     await job.enter("Reading")
-    lists = Lists.of(await read_lists(store, path), now, spec.grace)
+    lists = await asyncio.to_thread(Lists.of, await read_lists(store, path), now, spec.grace)
     seen = await evidence.gather(store, path, now)
     await job.enter("Listing")
     found = Sweep(spec, seen.needed, lists, now, clock.now())

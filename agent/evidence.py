@@ -103,6 +103,7 @@ def _manifest(store: str, key: str, data: bytes, needed: Needed) -> str:
         raise _unreadable(store, key, error, "bring it back, or forget its backup") from error
     for stored in found.objects:
         needed.live.add(stored.key)
+    needed.live.settle()  # most backups name the same objects
     return found.backup_id
 
 

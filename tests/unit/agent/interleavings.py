@@ -1,4 +1,4 @@
-"""One interleaving of backups, crashes, resumes, commits, forgets, collectors and accidents, told by a tape of bytes."""
+"""One interleaving of backups, crashes, resumes, commits, forgets, collectors and accidents, told by a tape."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from agent.errors import AgentError
 from agent.lease import taken
 from agent.protocol import ClusterRecord, Collected, CollectSpec, RecordedNode
 from agent.turns import Turns
-from backends.base import BytesBody
+from backends.base import BytesBody, ObjectMeta
 from backends.errors import Kind, StoreError
 from backends.memory import MemoryStore
 from tests.fakes.faulty_store import Fault, FaultyStore
@@ -483,6 +484,35 @@ async def test_a_list_that_cannot_be_read_deletes_nothing(bucket: Bucket) -> Non
 @pytest.mark.parametrize("wrong", [{"grace": 60}, {"limit": 0.0}, {"limit": 1.5}, {"node": ""}])
 async def test_a_spec_that_makes_no_sense_is_refused(bucket: Bucket, wrong: dict[str, Any]) -> None:
     await bucket.refused("InvalidSpec", **wrong)
+
+
+@pytest.mark.slow
+async def test_memory_does_not_follow_the_bucket() -> None:
+    """A quarter of the keys in each of two manifests, the others candidates."""
+    count = 100_000
+    names = [object_key(f"nb-{number:07d}-big") for number in range(count)]
+
+    class Large(FaultyStore):
+        async def list(self, prefix: str, *, start_after: str = "") -> Any:
+            async for meta in super().list(prefix, start_after=start_after):
+                yield meta
+            if prefix == PATH.root:
+                for name in names:
+                    yield ObjectMeta(PATH.root + name, 1, modified=1.0)
+
+    bucket = Bucket()
+    await bucket.manifest("t1", names[: count // 4])
+    await bucket.manifest("t2", names[count // 4 : count // 2])
+    bucket.store = Large(bucket.memory)
+    tracemalloc.start()
+    try:
+        found = await bucket.collect()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found.objects, found.live, found.candidates) == (count, count // 2, count // 2)
+    assert len(found.keys) == 1_000
+    assert peak < 24 << 20
 
 
 def test_a_list_says_its_keys_in_order_and_how_many() -> None:
