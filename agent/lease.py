@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TERM = 3600.0  # seconds
 _SIZE = 4096
+_TRIES = 5
 
 log = structlog.get_logger(__name__)
 
@@ -95,12 +96,17 @@ async def taken(
 
 async def store_time(store: ObjectStore, path: NodePath) -> float:
     """Epoch seconds, by the store's clock: of an object that is written for it, and removed."""
-    key = f"{path.collection}clock-{uuid.uuid4().hex}"
-    await store.put(key, BytesBody(b"clock\n"))
-    try:
-        return (await store.head(key)).modified
-    finally:
+    key = f"{path.collection}clock"
+    for _ in range(_TRIES):
+        await store.put(key, BytesBody(b"clock\n"))
+        try:
+            now = (await store.head(key)).modified
+        except NotFound:
+            continue  # another one had read its time, and removed it
         await store.delete([key])
+        return now
+    message = f"{store.name} does not keep {key}, so its clock cannot be read: see what deletes objects there"
+    raise AgentError(Reason.COLLECT_BLOCKED, message, retryable=True)
 
 
 async def _take_over(store: ObjectStore, path: NodePath, holder: str, body: bytes) -> None:

@@ -15,7 +15,7 @@ from agent.candidates import KeyList, read_lists
 from agent.catalog import FORMAT, MANIFEST_FORMAT, Manifest, NodePath, Pending, StoredObject
 from agent.collector import CollectHandler
 from agent.errors import AgentError
-from agent.lease import taken
+from agent.lease import store_time, taken
 from agent.protocol import ClusterRecord, Collected, CollectSpec, RecordedNode
 from agent.turns import Turns
 from backends.base import BytesBody, ObjectMeta
@@ -437,6 +437,26 @@ async def test_one_agent_at_a_time(bucket: Bucket) -> None:
             assert await third.held()
     assert (await bucket.collect()).candidates == 1
     assert not [key for key in await bucket.all() if "lease" in key or "clock" in key]
+
+
+async def test_the_stores_clock_is_read_also_where_two_read_it_at_once(bucket: Bucket) -> None:
+    class Racing(FaultyStore):
+        raced = 0
+
+        async def head(self, key: str) -> Any:
+            if self.raced < 2:
+                self.raced += 1
+                await bucket.memory.delete([key])
+            return await super().head(key)
+
+    assert await store_time(Racing(bucket.memory), PATH) == bucket.now
+
+    class Forgetful(FaultyStore):
+        async def put(self, key: str, body: Any, *, if_absent: bool = False) -> Any:
+            return await super().put(f"{key}x", body, if_absent=if_absent)
+
+    with pytest.raises(AgentError, match="clock cannot be read"):
+        await store_time(Forgetful(bucket.memory), PATH)
 
 
 async def test_a_lease_is_taken_up_by_who_died_with_it(bucket: Bucket) -> None:
