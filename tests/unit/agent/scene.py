@@ -157,11 +157,9 @@ class Scene:
         await self.rest()
 
     async def until(self, task: asyncio.Task[None], verb: str, part: str, *, count: int = 1) -> None:
-        """The task goes on to where its ``count``-th request of this kind was sent, and waits."""
+        """The task goes on to where its ``count``-th request of this kind was sent, or to its end."""
         await self.rest()
-        while True:
-            mine = [request for request in self.network.waiting if request.actor == task.get_name()]
-            assert mine, f"{task.get_name()} is over before it asks to {verb} {part}"
+        while mine := [request for request in self.network.waiting if request.actor == task.get_name()]:
             if mine[0].verb == verb and part in mine[0].key:
                 count -= 1
                 if not count:

@@ -154,6 +154,22 @@ def no_last_look(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reservation, "fresh", True)
 
 
+def no_list_is_read_again(patch: pytest.MonkeyPatch) -> None:
+    """The last look goes by what is there, and by nothing else."""
+    real = Reservation.renew
+
+    async def renew(self: Reservation) -> None:
+        if self._unreadable is None:
+            await real(self)
+
+    def seen(missing: dict[str, Any], _condemned: object, key: str, _size: int) -> None:
+        missing.pop(key, None)
+
+    patch.setattr(Reservation, "renew", renew)
+    patch.setattr(Reservation, "fresh", True)
+    patch.setattr("agent.backup._seen", seen)
+
+
 def a_start_marker_does_not_block(patch: pytest.MonkeyPatch) -> None:
     def claim(self: Needed, claims: list[Claim], _committed: set[str], _now: float) -> None:
         for one in claims:
@@ -161,7 +177,7 @@ def a_start_marker_does_not_block(patch: pytest.MonkeyPatch) -> None:
                 self.live.update(one.reuse)
 
     patch.setattr(Needed, "claim", claim)
-    no_last_look(patch)
+    no_list_is_read_again(patch)
 
 
 def nothing_is_pinned(patch: pytest.MonkeyPatch) -> None:
@@ -171,12 +187,12 @@ def nothing_is_pinned(patch: pytest.MonkeyPatch) -> None:
         await real(self, [])
 
     patch.setattr(Reservation, "pin", pin)
-    no_last_look(patch)
+    no_list_is_read_again(patch)
 
 
 def the_epoch_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reservation, "other_epoch", lambda self: self._spec.epoch)
-    no_last_look(patch)
+    no_list_is_read_again(patch)
 
 
 SCENES = [
