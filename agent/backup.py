@@ -1,6 +1,6 @@
 """The ``backup`` operation: sends a snapshot that stands, and commits it with the node's manifest, written last.
 
-    adopt (a manifest of ours is there: done) → pending → scan and checksums → LIST → plan → send → LIST again → commit
+    adopt (a manifest of ours is there: done) → reserve → scan and checksums → LIST → plan → send → LIST again → commit
 
 Every step can be repeated: names are content, the epoch is the backup's, so a restarted agent finds what it sent.
 The snapshot is cleared on every way out, and kept when only the process ends or another try may succeed.
@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
-from agent import catalog, clock, deltas, integrity, parts, records, upload
-from agent.catalog import FORMAT, MANIFEST_FORMAT, Manifest, NodePath, Pending
+from agent import catalog, clock, deltas, integrity, parts, records, reservation, upload
+from agent.catalog import MANIFEST_FORMAT, Manifest, NodePath
 from agent.errors import AgentError, Reason
 from agent.flow import Flow, each
 from agent.plan import Plan
 from agent.protocol import BackupSpec, NodeDigest, State
+from agent.reservation import Reservation
 from agent.settings import VERSION
+from agent.turns import Turns
 from agent.uploads import Owner, UploadJournal
 from backends.errors import StoreError
 
@@ -55,6 +58,7 @@ class _Run:
     path: NodePath
     taken: Taken
     uploads: UploadJournal
+    claim: Reservation
 
     @property
     def host_id(self) -> str:
@@ -71,11 +75,16 @@ class BackupHandler:
         *,
         settings: Callable[[], Mapping[str, str | int | bool | None]] = dict,
         pod_ip: str = "",
+        turns: Turns | None = None,
+        reserve: Callable[[ObjectStore, BackupSpec], Reservation] = Reservation,
     ) -> None:
         self._snapshots = snapshots
         self._open_store = open_store
         self._settings = settings
         self._pod_ip = pod_ip
+        self._turns = turns or Turns()
+        self._reserve = reserve
+        self._claims: dict[str, Reservation] = {}  # by operation
 
     def check(self, spec: BackupSpec) -> None:
         catalog.check_tag(spec.tag)
@@ -91,39 +100,55 @@ class BackupHandler:
         path = NodePath(spec.cluster, spec.datacenter, spec.node)
         async with self._open_store(spec.location) as store:
             if (found := await records.find_own_manifest(store, path, spec)) is not None:
+                await reservation.remove(store, spec)
                 return _result(*found)
             taken = await self._snapshots.taken(spec.tag)
             if taken is None:
                 message = f"there is no snapshot {spec.tag}: it was cleared, or the volume is new; back up again"
                 raise AgentError(Reason.SNAPSHOT_GONE, message)
-            uploads = await self._journal(spec)
-            try:
-                return _result(*await self._back_up(_Run(job, spec, store, path, taken, uploads)))
-            finally:
-                uploads.close()
+            async with self._turns.backing_up(path):
+                claim = self._claims[job.id] = self._reserve(store, spec)
+                uploads = await self._journal(spec)
+                try:
+                    async with claim.held():
+                        written = await self._back_up(_Run(job, spec, store, path, taken, uploads, claim))
+                finally:
+                    uploads.close()
+            await reservation.remove(store, spec)
+            return _result(*written)
 
     async def finish(self, job: Job, spec: BackupSpec, state: State) -> None:
         """What may pass keeps its snapshot and its half-sent objects: the next try sends the same cut. The operator
         clears what it gives up.
         """
         error = job.operation.error
+        claim = self._claims.pop(job.id, None)
         uploads = None
         if state is not State.FAILED or error is None or not error.retryable:
             await self._snapshots.clear(spec.tag)
             uploads = await self._journal(spec)
         try:
-            if state is State.SUCCEEDED and not (uploads and uploads.uploads):
-                return
-            async with asyncio.timeout(_TIDY_TIMEOUT), self._open_store(spec.location) as store:
-                path = NodePath(spec.cluster, spec.datacenter, spec.node)
-                if uploads is not None:
-                    await parts.tidy(store, path.root, spec.epoch, uploads)
-                await _forget(store, path, spec)
+            await self._tidy(spec, state, claim, uploads)
         except (StoreError, TimeoutError) as error:
             log.info("what the backup left in the store stays", operation=job.id, error=str(error))
         finally:
             if uploads is not None:
                 await asyncio.to_thread(uploads.remove)
+
+    async def _tidy(
+        self, spec: BackupSpec, state: State, claim: Reservation | None, uploads: UploadJournal | None
+    ) -> None:
+        """Half-sent objects that nobody goes on with, and the pending record where no manifest can come any more."""
+        done = state is State.SUCCEEDED
+        unfinished = uploads is not None and (not done or uploads.uploads)
+        pending = claim is not None and not done and not claim.committing
+        if not unfinished and not pending:
+            return
+        async with asyncio.timeout(_TIDY_TIMEOUT), self._open_store(spec.location) as store:
+            if unfinished and uploads is not None:
+                await parts.tidy(store, NodePath(spec.cluster, spec.datacenter, spec.node).root, spec.epoch, uploads)
+            if pending and claim is not None:
+                await reservation.remove(store, spec, claim.key)
 
     async def _journal(self, spec: BackupSpec) -> UploadJournal:
         owner = Owner(spec.backup_id, spec.epoch, NodePath(spec.cluster, spec.datacenter, spec.node).root)
@@ -138,27 +163,32 @@ class BackupHandler:
             raise
 
     async def _send(self, run: _Run) -> tuple[Manifest, str]:
-        spec, started = run.spec, clock.now()
-        pending = Pending(format=FORMAT, backup_id=spec.backup_id, started=started, heartbeat=started)
-        await records.write_pending(run.store, run.path, spec.tag, pending)
-        snapshot = await self._snapshots.scan(spec.tag)
+        started = clock.now()
+        snapshot = await self._snapshots.scan(run.spec.tag)
         found = await _plan(run, snapshot, self._snapshots.checksums)
         await _list(run, found.see)
         await deltas.learn(run.store, run.path, run.host_id, found)
         send, reuse = await asyncio.to_thread(found.settle)
         await _take_up(run, send)
-        pending.reuse = found.keys(reuse)
-        await records.write_pending(run.store, run.path, spec.tag, pending)
+        await run.claim.pin(found.keys(reuse))
         sender = await _begin(run, send, reuse)
         del reuse
         await sender.send(send)
         del send
-        await _heal(run, found, sender)
-        await run.job.enter("Committing")
+        while True:
+            await _heal(run, found, sender)
+            await run.job.enter("Committing")
+            manifest = await self._manifest(run, snapshot, found, started)
+            if run.claim.fresh:
+                run.claim.committing = True
+                return await records.write_manifest(run.store, run.path, manifest)
+
+    async def _manifest(self, run: _Run, snapshot: Snapshot, found: Plan, started: str) -> Manifest:
+        """Its tables and objects are made when they are asked for: while it is written."""
+        spec, facts = run.spec, run.taken.facts
         settings = await asyncio.to_thread(self._settings)
         tables, objects = found.stream(snapshot)
-        facts = run.taken.facts
-        manifest = Manifest(
+        return Manifest(
             format=MANIFEST_FORMAT, agent_version=VERSION, backup_id=spec.backup_id, tag=spec.tag, cluster=spec.cluster,
             datacenter=spec.datacenter, rack=spec.rack, node=spec.node, host_id=run.host_id, ip=self._pod_ip,
             tokens=facts.tokens, partitioner=facts.partitioner, cassandra_version=facts.release_version,
@@ -166,9 +196,6 @@ class BackupHandler:
             started=started, finished=clock.now(), tables=tables, objects=objects,
             totals=await asyncio.to_thread(found.totals, snapshot),
         )  # fmt: skip
-        written = await records.write_manifest(run.store, run.path, manifest)
-        await _forget(run.store, run.path, spec)
-        return written
 
 
 async def _plan(run: _Run, snapshot: Snapshot, checksums: Cache) -> Plan:
@@ -176,7 +203,8 @@ async def _plan(run: _Run, snapshot: Snapshot, checksums: Cache) -> Plan:
     if not any(table.sstables for table in snapshot.tables):
         message = "the snapshot has no SSTable at all: this is no running node's data"
         raise AgentError(Reason.NOTHING_TO_BACK_UP, message)
-    found = Plan(run.host_id, run.spec.epoch, full=run.spec.full)
+    claim = run.claim
+    found = Plan(run.host_id, run.spec.epoch, full=run.spec.full, condemned=claim.condemned, other=claim.other_epoch())
     work, files = await asyncio.to_thread(_survey, snapshot)
     await run.job.enter("Planning", files=files)
     known = await asyncio.to_thread(checksums.load)
@@ -223,14 +251,17 @@ async def _take_up(run: _Run, send: list[Planned]) -> None:
 
 
 async def _heal(run: _Run, found: Plan, sender: upload.Uploader) -> None:
-    """Nothing is committed that the store does not list. What is missing is sent again: the snapshot stands."""
+    """Nothing is committed that the store does not list, or that a collector may come to take. It is sent again: the
+    snapshot stands.
+    """
     for _ in range(_ROUNDS):
-        await _list(run, found.confirm)
+        await run.claim.renew()
+        await _list(run, partial(found.confirm, run.claim.condemned))
         missing = await asyncio.to_thread(found.missing)
         if not missing:
             return
         log.warning("objects are missing and are sent again", operation=run.job.id, count=len(missing))
-        await sender.send(await asyncio.to_thread(found.resend, missing))
+        await sender.send(await asyncio.to_thread(found.resend, missing, run.claim.other_epoch()))
     message = f"{run.store.name} does not list {len(missing)} objects that it accepted: is something deleting them?"
     raise AgentError(Reason.OBJECT_MISSING, message, retryable=True)
 
@@ -239,14 +270,6 @@ def _survey(snapshot: Snapshot) -> tuple[list[tuple[FoundTable, FoundSSTable]], 
     """All SSTables, and the count of components with bytes."""
     work = [(table, sstable) for table in snapshot.tables for sstable in table.sstables.values()]
     return work, sum(1 for file in snapshot.files() if file.size)
-
-
-async def _forget(store: ObjectStore, path: NodePath, spec: BackupSpec) -> None:
-    """Removes the pending record. One that stays only makes a collector wait: no reason to fail."""
-    try:
-        await store.delete([path.pending(spec.tag)])
-    except StoreError as error:
-        log.info("the pending record stays", node=spec.node, tag=spec.tag, error=str(error))
 
 
 async def _list(run: _Run, see: Callable[[str, int], None]) -> None:

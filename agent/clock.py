@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+
+
+def wall() -> float:
+    """Epoch seconds."""
+    return time.time()
+
+
+def elapsed() -> float:
+    """Seconds that pass also while the machine sleeps, and that nobody sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def now() -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent import integrity
+from agent import catalog, integrity
 from agent.errors import AgentError, Reason
 from agent.integrity import Sums
 from backends.errors import Kind, NotFound, StoreError
@@ -153,7 +153,7 @@ async def tidy(store: ObjectStore, root: str, epoch: str, journal: UploadJournal
         return 0
     try:
         async with closing(store.list_uploads(root)) as uploads:
-            found |= {one.id: one.key async for one in uploads if one.key.endswith(f"-{epoch}")}
+            found |= {one.id: one.key async for one in uploads if _owned(one.key, epoch)}
     except StoreError as error:
         log.warning("uploads of earlier tries cannot be listed", error=str(error))
     count = 0
@@ -165,3 +165,8 @@ async def tidy(store: ObjectStore, root: str, epoch: str, journal: UploadJournal
             await journal.over(key, upload)
             count += 1
     return count
+
+
+def _owned(key: str, epoch: str) -> bool:
+    """By the backup of this epoch, which may have derived others from it."""
+    return catalog.owns_epoch(epoch, key.rpartition("-")[2])

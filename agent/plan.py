@@ -11,7 +11,7 @@ from agent.catalog import StoredObject, Table, Totals
 from agent.layout import Entry, Member, Piece, Sized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from agent.catalog import SSTable
     from agent.sstables import FoundSSTable, FoundTable, Snapshot
@@ -99,13 +99,18 @@ class Planned:
 class Plan:
     """Filled SSTable by SSTable, then shown the listing; what the listing does not have gets our epoch.
 
+    What is ``condemned`` is as good as not there: it is sent with the epoch ``other``, where ours is condemned too.
     A million components take seconds in :meth:`settle`, :meth:`contents` and the like: call them in a thread.
     """
 
-    def __init__(self, host_id: str, epoch: str, *, full: bool) -> None:
+    def __init__(
+        self, host_id: str, epoch: str, *, full: bool, condemned: Container[str] = (), other: str = ""
+    ) -> None:
         self._host_id = host_id
         self._epoch = epoch
         self._full = full
+        self._condemned = condemned
+        self._other = other
         self._tables: dict[str, dict[str, Entry]] = {}  # by the prefix of keys, then by the SSTable's name in them
         self._olds: dict[Entry, dict[str, str]] = {}  # bundles that are there and are none of ours, with their epochs
         self._epochs: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -124,7 +129,7 @@ class Plan:
         """
         entry = self._entry(key)
         identity, epoch = catalog.split_key(key) if entry is not None else ("", "")
-        if entry is None or not identity or (self._full and epoch != self._epoch):
+        if entry is None or not identity or key in self._condemned or (self._full and not self._ours(epoch)):
             return
         name = identity.rpartition("/")[2]
         for at, piece in enumerate(entry.layout()):
@@ -168,12 +173,12 @@ class Plan:
                     reuse.append(one)
                 else:
                     send.append(one)
-        return self._send(send), reuse
+        return self._send(send, self._epoch), reuse
 
-    def confirm(self, key: str, size: int) -> None:
-        """One key of the listing before the commit: what is there need not be sent again."""
+    def confirm(self, condemned: Container[str], key: str, size: int) -> None:
+        """One key of the listing before the commit: what is there, and not to go, need not be sent again."""
         entry = self._entry(key)
-        if entry is None:
+        if entry is None or key in condemned:
             return
         name = key.rpartition("/")[2]
         for at, piece in enumerate(entry.layout()):
@@ -190,9 +195,9 @@ class Plan:
             entry.seen = 0
         return found
 
-    def resend(self, missing: Iterable[Planned]) -> list[Planned]:
-        """What is not there after all gets our epoch, so no sweep can take the new copy. An older backup's bundle
-        cannot be made again: a whole one takes its place.
+    def resend(self, missing: Iterable[Planned], epoch: str) -> list[Planned]:
+        """What is not there after all. ``epoch`` is one that no object had: a late delete finds none. An older backup's
+        bundle cannot be made again: a whole one takes its place.
         """
         by_entry: dict[Entry, list[Planned]] = {}
         for one in missing:
@@ -205,7 +210,7 @@ class Plan:
                 pieces = enumerate(entry.layout())
                 ones += [Planned(entry, at, piece) for at, piece in pieces if not entry.epochs[at]]
             found += ones
-        return self._send(found)
+        return self._send(found, epoch)
 
     def stream(self, snapshot: Snapshot) -> tuple[list[Table], list[StoredObject]]:
         """As :meth:`contents`, each made when it is asked for: to be gone through, first the tables."""
@@ -225,7 +230,7 @@ class Plan:
         for entry in self._entries():
             for at, piece in enumerate(entry.layout()):
                 everything += piece.used
-                sent += piece.used if entry.epochs[at] == self._epoch else 0
+                sent += piece.used if self._ours(entry.epochs[at]) else 0
         return Totals(
             files=sum(len(sstable.files) for table in snapshot.tables for sstable in table.sstables.values()),
             bytes=everything, new_bytes=sent, reused_bytes=everything - sent, dropped_sstables=snapshot.dropped,
@@ -248,14 +253,22 @@ class Plan:
         return any(piece.bundle and not epoch for piece, epoch in zip(entry.layout(), entry.epochs, strict=True))
 
     def _better(self, known: str, epoch: str) -> str:
-        return epoch if known != self._epoch and (epoch == self._epoch or epoch > known) else known
+        return max(known, epoch, key=lambda one: (self._ours(one), one))
 
-    def _send(self, items: list[Planned]) -> list[Planned]:
+    def _ours(self, epoch: str) -> bool:
+        return catalog.owns_epoch(self._epoch, epoch)
+
+    def _send(self, items: list[Planned], epoch: str) -> list[Planned]:
         for one in items:
-            entry, at = one.entry, one.at
-            entry.epochs = self._shared((*entry.epochs[:at], self._epoch, *entry.epochs[at + 1 :]))
+            self._give(one, epoch)
+            if one.key in self._condemned:
+                self._give(one, self._other)
         items.sort(key=lambda one: -one.size)
         return items
+
+    def _give(self, one: Planned, epoch: str) -> None:
+        epochs, at = one.entry.epochs, one.at
+        one.entry.epochs = self._shared((*epochs[:at], epoch, *epochs[at + 1 :]))
 
     def _shared(self, epochs: tuple[str, ...]) -> tuple[str, ...]:
         """There are few."""

@@ -35,6 +35,8 @@ class Kind(StrEnum):
     COMMIT = "commit"
     CLEAR_SNAPSHOTS = "clear-snapshots"
     RESTORE = "restore"
+    COLLECT = "collect"
+    FORGET = "forget"
 
 
 class State(StrEnum):
@@ -142,6 +144,64 @@ class ClearSpec(Wire):
     """Clears the snapshot ``tag``; one that is not there is cleared."""
 
     tag: str
+
+
+class CollectSpec(Wire):
+    """One cycle of the collector over one node's path, which need not be this agent's node, nor one that still is.
+
+    What no manifest and no running backup names becomes a candidate, and is deleted by a cycle that comes ``grace``
+    or more after the one that found it. ``Operation.result`` is a ``Collected``.
+    """
+
+    location: Location
+    cluster: str
+    datacenter: str
+    node: str
+    dry_run: bool = False  # says what it would do, and writes nothing at all
+    grace: int = 86_400  # seconds; what is younger is left alone, whatever names it
+    limit: float = 0.5  # candidates, as a share of all objects; with more of them nothing is deleted
+    allow_empty: bool = False  # the node has no backup left, on purpose: everything goes, whatever ``limit`` says
+
+
+class Told(Wire):
+    """One key, and why it is not kept."""
+
+    key: str
+    size: int
+    why: str  # Delete: now, as it was a candidate; Candidate: from now on
+
+
+class Collected(Wire, omit_defaults=False):
+    """What a cycle saw and did; of a dry run, what it would do. Objects and their bytes, of this node's data."""
+
+    dry_run: bool = False
+    cycle: str = ""  # the name of the list that was written; empty where the last one is younger than the grace
+    objects: int = 0
+    bytes: int = 0
+    live: int = 0  # named by a manifest or a running backup
+    missing: int = 0  # named, and not there
+    owned: int = 0  # sent by a running backup, which has no manifest yet
+    young: int = 0  # named by nobody, and younger than the grace
+    candidates: int = 0  # named by nobody, and older
+    candidate_bytes: int = 0
+    deleted: int = 0  # of those
+    deleted_bytes: int = 0
+    left: int = 0  # would have been deleted, had the time not run out: the next cycle's
+    uploads: int = 0  # that were begun, are owned by nobody, and are aborted
+    keys: list[Told] = []  # the first ones
+    keys_not_told: int = 0
+
+
+class ForgetSpec(Wire):
+    """Takes a backup out of the bucket: its cluster record first, then its nodes' manifests. What only it needed is
+    left to the collector. Refused while the backup runs, and where the tag is another backup's.
+    """
+
+    location: Location
+    cluster: str
+    datacenter: str
+    tag: str
+    backup_id: str
 
 
 class RestorePlan(Wire):

@@ -98,8 +98,8 @@ def check_same(found: str, ours: str, tag: str, store: str) -> None:
         raise AgentError(Reason.SNAPSHOT_TAG_EXISTS, message)
 
 
-async def write_pending(store: ObjectStore, path: NodePath, tag: str, pending: Pending) -> None:
-    await store.put(path.pending(tag), BytesBody(await asyncio.to_thread(catalog.encode, pending)))
+async def write_pending(store: ObjectStore, key: str, pending: Pending) -> None:
+    await store.put(key, BytesBody(await asyncio.to_thread(catalog.encode, pending)))
 
 
 async def claim(store: ObjectStore, path: NodePath, owner: Owner) -> Owner:

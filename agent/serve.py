@@ -15,6 +15,8 @@ import structlog
 from agent import configuration, server
 from agent.backup import BackupHandler
 from agent.cassandra import Cassandra
+from agent.collector import CollectHandler
+from agent.forget import ForgetHandler
 from agent.journal import Journal
 from agent.lag import Lag
 from agent.metrics import Metrics
@@ -24,6 +26,7 @@ from agent.routes import CatalogRoutes, MetricsRoute, NodeRoutes
 from agent.snapshots import Snapshots
 from agent.stores import Stores
 from agent.tasks import ClearHandler, CommitHandler, ProbeHandler, SnapshotHandler
+from agent.turns import Turns
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -57,6 +60,7 @@ class Agent:
 
     def _handlers(self, open_store: Opener) -> dict[Kind, Handler]:
         settings = self.settings
+        turns = Turns()
         return {
             Kind.PROBE: ProbeHandler(open_store, pod=settings.pod, namespace=settings.namespace),
             Kind.SNAPSHOT: SnapshotHandler(self.snapshots, lambda: self.operations),
@@ -65,9 +69,12 @@ class Agent:
                 open_store,
                 settings=lambda: configuration.carried_settings(settings.config_dir),
                 pod_ip=settings.pod_ip,
+                turns=turns,
             ),
             Kind.COMMIT: CommitHandler(open_store),
             Kind.CLEAR_SNAPSHOTS: ClearHandler(self.snapshots, lambda: self.operations),
+            Kind.COLLECT: CollectHandler(open_store, turns, holder=settings.pod),
+            Kind.FORGET: ForgetHandler(open_store, lambda: self.operations),
         }
 
     async def run(self, stop: asyncio.Event, *, started: asyncio.Event | None = None) -> None:

@@ -3,13 +3,15 @@
     <cluster>/<dc>/<node>/<host id>/data/<ks>/<table>-<id>[/.<index>]/<sstable>/<component>~<size>-<crc>-<epoch>
                                                                               /b~<size>-<hash>-<epoch>
                          /manifests/<tag>.json.zst     the node's commit point: written last, never overwritten
-                         /pending/<tag>.json.zst       what a running backup means to reuse
+                         /pending/<tag>~<epoch>-<try>.json.zst     what a running backup means to reuse
               /<dc>/_owner.json                        who wrote here first
               /_backups/<tag>/<dc>.json                the cluster record: with it the backup exists
                              /<dc>.cql                 the tables' schema, for people
+              /_gc/<dc>/<node>/<cycle>.jsonl.zst       what the collector may delete in its next cycle
 
 A key carries size, checksum and epoch, so no object is ever overwritten: equal up to the epoch means equal bytes, and
-another upload of them gets another key. ``crc`` is Cassandra's own Digest (CRC32) for ``Data.db``, CRC32C for the rest.
+another upload of them gets another key. A try that must not write a key again uses the epoch ``<epoch>x<try>``.
+``crc`` is Cassandra's own Digest (CRC32) for ``Data.db``, CRC32C for the rest.
 
 ``b~…`` is a bundle: the components of one SSTable that have at most ``BUNDLED`` bytes each, one after the other in the
 order of their names, with nothing before, between or after them. The manifest says where each begins. Where a few of
@@ -25,7 +27,9 @@ from agent.catalog.codec import (
     MAX_MANIFEST,
     MAX_OBJECT,
     decode_manifest,
+    decode_pending,
     decode_record,
+    decode_references,
     decompress,
     digest,
     encode,
@@ -39,10 +43,12 @@ from agent.catalog.keys import (
     check_epoch,
     check_tag,
     data_prefix,
+    derived_epoch,
     escape,
     file_name,
     identity,
     is_bundle,
+    owns_epoch,
     record_key,
     schema_key,
     size_in,
@@ -60,6 +66,7 @@ from agent.catalog.manifest import (
     Manifest,
     Owner,
     Pending,
+    References,
     SSTable,
     StoredObject,
     Table,
@@ -79,6 +86,7 @@ __all__ = [
     "NodePath",
     "Owner",
     "Pending",
+    "References",
     "SSTable",
     "StoredObject",
     "Table",
@@ -91,8 +99,11 @@ __all__ = [
     "check_tag",
     "data_prefix",
     "decode_manifest",
+    "decode_pending",
     "decode_record",
+    "decode_references",
     "decompress",
+    "derived_epoch",
     "digest",
     "encode",
     "escape",
@@ -101,6 +112,7 @@ __all__ = [
     "identity",
     "invalid",
     "is_bundle",
+    "owns_epoch",
     "record_key",
     "schema_key",
     "size_in",

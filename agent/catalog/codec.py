@@ -11,17 +11,19 @@ import zstandard
 
 from agent.catalog import stream
 from agent.catalog.check import check_manifest, invalid
-from agent.catalog.manifest import FORMAT, Manifest
+from agent.catalog.keys import split_key
+from agent.catalog.manifest import FORMAT, MANIFEST_FORMAT, Manifest, Pending, References
 from agent.errors import AgentError, Reason
 from agent.protocol import ClusterRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.catalog.manifest import Pending, SSTable, Table
+    from agent.catalog.manifest import SSTable, Table
 
 MAX_MANIFEST = 512 << 20  # bytes, decompressed; 100,000 components take about 15 MB
 _OF_ONE_LINE = 32 << 20  # bytes; a larger one of an older agent costs too much memory for what it is worth
+_PIECE = 1 << 20
 MAX_OBJECT = 64 << 20  # bytes, compressed, of anything that is read whole
 
 
@@ -36,14 +38,16 @@ def encode(value: Manifest | Pending) -> bytes:
 
 def decompress(data: bytes, limit: int = MAX_MANIFEST) -> bytes:
     """The cap holds for what comes out, whatever the frame's header promises."""
+    pieces: list[bytes] = []
     try:
         with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(io.BytesIO(data)) as reader:
-            text = reader.read(limit + 1)
+            while piece := reader.read(_PIECE):  # a reader takes the memory for all that it is asked for
+                pieces.append(piece)
+                if (limit := limit - len(piece)) < 0:
+                    raise invalid("it holds more than it may")
     except zstandard.ZstdError as error:
         raise invalid(f"it is not zstd ({error})") from error
-    if len(text) > limit:
-        raise invalid(f"it holds more than {limit} bytes")
-    return text
+    return b"".join(pieces)
 
 
 def decode_manifest(data: bytes, limit: int = MAX_MANIFEST) -> Manifest:
@@ -75,6 +79,31 @@ def find_sstables(
     return [
         (table, sstable, keys) for table in manifest.tables for sstable in table.sstables if wants(table, sstable.name)
     ]
+
+
+def decode_references(data: bytes, limit: int = MAX_MANIFEST) -> References:
+    """A manifest's objects alone. Raises ManifestInvalid: what is not understood may name anything."""
+    try:
+        found = msgspec.json.decode(decompress(data, limit), type=References)
+    except msgspec.MsgspecError as error:
+        raise invalid(str(error)) from error
+    if not 1 <= found.format <= MANIFEST_FORMAT:
+        raise invalid(f"it has format {found.format}, this agent reads 1 to {MANIFEST_FORMAT}")
+    for stored in found.objects:
+        if not split_key(stored.key)[0]:
+            raise invalid(f"odd object {stored.key!r}")
+    return found
+
+
+def decode_pending(data: bytes) -> Pending:
+    """Raises ManifestInvalid."""
+    try:
+        pending = msgspec.json.decode(decompress(data), type=Pending)
+    except msgspec.MsgspecError as error:
+        raise invalid(str(error)) from error
+    if pending.format != FORMAT:
+        raise invalid(f"it has format {pending.format}, this agent reads {FORMAT}")
+    return pending
 
 
 def decode_record(data: bytes) -> ClusterRecord:

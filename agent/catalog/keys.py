@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _ODD = re.compile(rb"[^A-Za-z0-9._+-]")
 _TAG = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+_EPOCH_LENGTH, _ATTEMPT_LENGTH = 32, 8
 _EPOCH = re.compile(r"[A-Za-z0-9]{1,32}\Z")
 _IDENTITY = re.compile(r"[^~]+/(?:b~(?P<bundle>[0-9]{1,19})-[0-9a-f]{32}|[^/~]+~(?P<plain>[0-9]{1,19})-[0-9a-f]{8})\Z")
 
@@ -50,6 +51,20 @@ def check_epoch(epoch: str) -> str:
     return epoch
 
 
+def derived_epoch(epoch: str, attempt: str) -> str:
+    """Another epoch of the same backup, for objects whose key with the first one must not be written again."""
+    return check_epoch(f"{_stem(epoch)}{attempt}")
+
+
+def owns_epoch(epoch: str, found: str) -> bool:
+    """Whether ``found`` is the backup's epoch, or was derived from it."""
+    return found == epoch or found.startswith(_stem(epoch))
+
+
+def _stem(epoch: str) -> str:
+    return f"{epoch[: _EPOCH_LENGTH - _ATTEMPT_LENGTH - 1]}x"
+
+
 class NodePath(NamedTuple):
     """The keys of one node. Keys inside manifests are relative to ``root``."""
 
@@ -64,8 +79,34 @@ class NodePath(NamedTuple):
     def manifest(self, tag: str) -> str:
         return f"{self.root}manifests/{escape(check_tag(tag))}.json.zst"
 
-    def pending(self, tag: str) -> str:
-        return f"{self.root}pending/{escape(check_tag(tag))}.json.zst"
+    @property
+    def manifests(self) -> str:
+        """All of them, of every backup."""
+        return f"{self.root}manifests/"
+
+    @property
+    def pendings(self) -> str:
+        """Of all running backups, and of those that died."""
+        return f"{self.root}pending/"
+
+    def pendings_of(self, tag: str, epoch: str = "") -> str:
+        """A prefix: of all tries of one backup; without ``epoch`` of all backups of that name."""
+        return f"{self.pendings}{escape(check_tag(tag))}~{check_epoch(epoch) + '-' if epoch else ''}"
+
+    def pending(self, tag: str, epoch: str, attempt: str) -> str:
+        """One try's own, so that no late request of another one can lie over it."""
+        return f"{self.pendings_of(tag, epoch)}{check_epoch(attempt)}.json.zst"
+
+    @property
+    def collection(self) -> str:
+        """What the collector keeps of this node; the datacenter is in it, as two may have pods of one name."""
+        return f"{escape(self.cluster)}/_gc/{escape(self.datacenter)}/{escape(self.node)}/"
+
+    def candidates(self, cycle: str) -> str:
+        return f"{self.collection}{escape(cycle)}.jsonl.zst"
+
+    def lease(self) -> str:
+        return f"{self.collection}lease.json"
 
     def owner(self) -> str:
         return f"{escape(self.cluster)}/{escape(self.datacenter)}/_owner.json"

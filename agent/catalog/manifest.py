@@ -96,13 +96,27 @@ class Manifest(Wire):
 
 
 class Pending(Wire):
-    """A running backup: what it means to reuse. ``reuse`` is None until the listing was read."""
+    """One try of a running backup: what it means to reuse, and the epoch of what it sends.
+
+    ``reuse`` is None until the listing was read. A collector goes by the time at which the store took the record;
+    ``heartbeat`` is for people.
+    """
 
     format: int
     backup_id: str
     started: str
     heartbeat: str
     reuse: list[str] | None = None
+    tag: str = ""
+    epoch: str = ""
+
+
+class References(Wire):
+    """What a collector needs of a Manifest: all else in it is passed over."""
+
+    format: int
+    backup_id: str
+    objects: list[StoredObject]
 
 
 class Owner(Wire):

@@ -88,7 +88,7 @@ async def test_a_real_store_gives_every_byte_back(world: World, bucket: S3Store)
         store.calls.clear()
         second = await world.back_up(agent, "t2", **SECOND)
         assert second.state is State.SUCCEEDED, second.error
-        assert store.calls["put"] == 4  # pending twice, one bundle, the manifest
+        assert store.calls["put"] == 5  # pending three times, one bundle, the manifest
     operation = await restored(prefixed, digest_of(second).digest, world.root / "target", "t2")
     assert operation.state is State.SUCCEEDED, operation.error
     assert live_files(world.root / "target" / "data") == expected(world)

@@ -119,4 +119,4 @@ def test_what_is_gone_after_all_gets_another_name(key: str, sizes: dict[str, int
     found, _ = plan(**sizes)
     found.see(f"{key}-e1", sum(sizes.values()))
     _, (item,) = found.settle()
-    assert found.resend([item])[0].key == f"{key}-e5"
+    assert found.resend([item], "e5x1")[0].key == f"{key}-e5x1"

@@ -1,0 +1,166 @@
+"""A backup that is forgotten: what goes, in which order, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from agent import catalog
+from agent.catalog import FORMAT, NodePath
+from agent.errors import AgentError
+from agent.forget import ForgetHandler
+from agent.protocol import ClusterRecord, ForgetSpec, Kind, OperationRequest, RecordedNode
+from backends.errors import Kind as StoreKind
+from backends.errors import StoreError
+from tests.fakes.faulty_store import Fault, FaultyStore
+from tests.fakes.faulty_store import error as store_error
+from tests.unit.agent.conftest import LOCATION
+from tests.unit.agent.pool import StandingJob
+from tests.unit.agent.test_collector import DAY, HOUR, Bucket, Dying, manifest, object_key
+
+if TYPE_CHECKING:
+    from agent.job import Job
+
+NODES = ("n", "n-1", "n-10", "n.a")
+
+
+class Cluster(Bucket):
+    """Of several nodes, all with a manifest of ``t1``; the first two are in its record."""
+
+    async def filled(self) -> Cluster:
+        digests = []
+        for node in NODES:
+            path = NodePath("c", "dc", node)
+            data = catalog.encode(manifest("t1", [object_key("nb-1-big")], "uid-1"))
+            digests.append(RecordedNode(node=node, rack="r", host_id="h", digest=catalog.digest(data)))
+            await self.put(path.root + object_key("nb-1-big"))
+            await self.put(path.manifest("t1"), data)
+        record = ClusterRecord(
+            format=FORMAT, tag="t1", backup_id="uid-1", cluster="c", datacenter="dc", nodes=digests[:2]
+        )
+        await self.put(catalog.record_key("c", "t1", "dc"), msgspec.json.encode(record))
+        await self.put(catalog.schema_key("c", "t1", "dc"))
+        await self.put("c/dc/_owner.json")
+        await self.put("c/dc2/n/manifests/t1.json.zst")
+        return self
+
+    async def forget(self, *jobs: Any, **more: Any) -> int:
+        values: dict[str, Any] = {"location": LOCATION, "cluster": "c", "datacenter": "dc", "tag": "t1",
+                                  "backup_id": "uid-1"}  # fmt: skip
+        spec = ForgetSpec(**(values | more))
+        operations: Any = SimpleNamespace(unfinished=lambda: list(jobs))
+        handler = ForgetHandler(self.open_store, lambda: operations)
+        handler.check(spec)
+        return (await handler.run(StandingJob("f"), spec))["manifests"]  # type: ignore[arg-type, no-any-return]
+
+    async def fails(self, reason: str, *jobs: Any, **more: Any) -> AgentError:
+        before = await self.all()
+        with pytest.raises(AgentError) as caught:
+            await self.forget(*jobs, **more)
+        assert str(caught.value.reason) == reason
+        assert await self.all() == before
+        return caught.value
+
+    async def manifests(self) -> list[str]:
+        return [key for key in await self.all() if key.startswith("c/dc/") and "/manifests/" in key]
+
+
+@pytest.fixture
+async def cluster() -> Cluster:
+    return await Cluster().filled()
+
+
+async def test_the_record_goes_first_then_every_nodes_manifest_and_no_data(cluster: Cluster) -> None:
+    store = cluster.store = FaultyStore(cluster.memory)
+    assert await cluster.forget() == 4
+    deleted = [key for verb, key in store.keys if verb == "delete" and "clock" not in key]
+    assert deleted[0] == catalog.record_key("c", "t1", "dc")
+    assert sorted(deleted[1:5]) == sorted(NodePath("c", "dc", node).manifest("t1") for node in NODES)
+    left = await cluster.all()
+    data = [f"c/dc/{node}/{object_key('nb-1-big')}" for node in NODES]
+    assert left == sorted([*data, "c/dc/_owner.json", "c/dc2/n/manifests/t1.json.zst"])
+    assert await cluster.forget() == 0  # done is done
+
+
+async def test_another_backup_of_that_name_stays(cluster: Cluster) -> None:
+    error = await cluster.fails("SnapshotTagExists", backup_id="uid-7")
+    assert "uid-7" in error.message
+
+
+async def test_of_a_backup_without_a_record_only_its_own_manifests_go(cluster: Cluster) -> None:
+    """It failed; and another one of that name has begun where it had."""
+    await cluster.memory.delete([catalog.record_key("c", "t1", "dc")])
+    path = NodePath("c", "dc", "n-1")
+    await cluster.put(path.manifest("t1"), catalog.encode(manifest("t1", [], "uid-2")))
+    await cluster.put(NodePath("c", "dc", "n").manifest("t1"), b"torn")
+    cluster.now += 2 * HOUR
+    assert await cluster.forget() == 3
+    assert await cluster.manifests() == [path.manifest("t1")]
+
+
+async def test_one_whose_record_may_be_on_its_way_is_refused_for_an_hour(cluster: Cluster) -> None:
+    await cluster.memory.delete([catalog.record_key("c", "t1", "dc")])
+    assert (await cluster.fails("BackupRunning")).retryable
+    cluster.now += HOUR
+    assert await cluster.forget() == 4
+
+
+async def test_one_that_runs_is_refused(cluster: Cluster) -> None:
+    cluster.path = NodePath("c", "dc", "n-2")
+    key = await cluster.pending("t1", [], backup_id="uid-1")
+    error = await cluster.fails("BackupRunning")
+    assert "n-2" in error.message
+    assert error.retryable
+    cluster.now += HOUR  # no heartbeat since
+    assert await cluster.forget() == 5
+    assert key not in await cluster.all()
+
+
+async def test_one_that_runs_here_is_refused(cluster: Cluster) -> None:
+    request = OperationRequest(kind=Kind.BACKUP, spec={"tag": "t1"})
+    job: Job = SimpleNamespace(entry=SimpleNamespace(request=request))  # type: ignore[assignment]
+    await cluster.fails("BackupRunning", job)
+
+
+async def test_what_a_crash_left_beside_the_manifest_is_no_running_backup(cluster: Cluster) -> None:
+    await cluster.pending("t1", None, backup_id="uid-1")
+    assert await cluster.forget() == 4
+
+
+async def test_it_may_die_at_any_request_and_goes_on(cluster: Cluster) -> None:
+    step = 0
+    while True:
+        step += 1
+        cluster = await Cluster().filled()
+        dying = cluster.store = Dying(cluster.memory, step, after=bool(step % 2))
+        work = asyncio.create_task(cluster.forget())
+        died = asyncio.create_task(dying.died.wait())
+        await asyncio.wait([work, died], return_when=asyncio.FIRST_COMPLETED)
+        dying.dead = True
+        for task in (work, died):
+            task.cancel()
+        await asyncio.gather(work, died, return_exceptions=True)
+        cluster.store = cluster.memory
+        record = catalog.record_key("c", "t1", "dc")
+        assert record not in await cluster.all() or len(await cluster.manifests()) == 4
+        cluster.now += DAY
+        await cluster.forget()
+        assert await cluster.manifests() == []
+        if not dying.died.is_set():
+            break
+    assert step > 20, "it makes more requests than that"
+
+
+async def test_a_failure_is_told_and_the_next_try_ends_it(cluster: Cluster) -> None:
+    faulty = cluster.store = FaultyStore(cluster.memory)
+    faulty.fail("delete", Fault(store_error(StoreKind.FORBIDDEN), key=NodePath("c", "dc", "n-10").manifest("t1")))
+    with pytest.raises(StoreError, match="as the test told"):
+        await cluster.forget()
+    assert catalog.record_key("c", "t1", "dc") not in await cluster.all()
+    cluster.now += HOUR
+    await cluster.forget()
+    assert await cluster.manifests() == []
