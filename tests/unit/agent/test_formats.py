@@ -12,7 +12,7 @@ from agent import configuration, formats, integrity, sstables
 from agent.errors import AgentError
 from tests.fakes.fixtures import NAMES, TAKEN, RealData
 from tests.fakes.jolokia import FakeCassandra
-from tests.fakes.sstables import live_files
+from tests.fakes.sstables import UUID_ID, live_files
 from tests.unit.agent.backups import content, manifest_of, restore
 from tests.unit.agent.conftest import World
 from tests.unit.agent.test_configuration import around, node
@@ -125,6 +125,32 @@ def test_what_an_sstable_cannot_be_opened_without_is_missed_and_nothing_else(dat
             refused.add(error.message.partition(f"{sstable} has no ")[2].partition(";")[0])
         path.write_bytes(kept)
     assert refused == ESSENTIAL[formats.split(sstable)[2]] | {"CompressionInfo.db"}
+
+
+async def test_a_version_and_a_component_of_the_future_come_back_too(world: World) -> None:
+    world.data.table("app", "newer", 9, (f"dzz-{UUID_ID}-bti",), extra=("Novel+1.db",))
+    async with world.agent() as agent:
+        operation = await world.back_up(agent)
+    data_dir = world.root / "restored" / "data"
+    await restore(world, operation, (data_dir,))
+    found = {path for path in live_files(data_dir) if "/newer-" in path}
+    assert found == {path for path in live_files(world.data.data_dirs[0]) if "/newer-" in path}
+    assert any(path.endswith("-Novel+1.db") for path in found)
+
+
+@pytest.mark.parametrize(
+    ("sstable", "wanted"),
+    [
+        ("me-1-big", False),
+        ("nb-1-big", False),
+        ("oa-1-big", True),
+        ("pa-1-big", True),
+        ("da-1-bti", False),
+        ("pa-1-bti", False),
+    ],
+)
+def test_what_the_default_mode_does_not_open(sstable: str, wanted: bool) -> None:
+    assert formats.needs_cassandra_5(sstable) == wanted
 
 
 async def test_a_backup_comes_back_byte_for_byte(tmp_path: Path, data: RealData, name: str) -> None:
