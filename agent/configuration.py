@@ -32,6 +32,7 @@ _YAML, _RACKDC = "cassandra.yaml", "cassandra-rackdc.properties"
 _SERVER_OPTIONS = ("jvm-server.options", "jvm.options")  # 4.0 and later; 3.11
 _JAVA_OPTIONS = ("jvm8-server.options", "jvm11-server.options", "jvm17-server.options", "jvm21-server.options")
 _CARRIED = ("uuid_sstable_identifiers_enabled", "storage_compatibility_mode")
+_OLD_MODE = "CASSANDRA_4"
 _SEEDS = "org.apache.cassandra.locator.SimpleSeedProvider"
 
 log = structlog.get_logger(__name__)
@@ -69,6 +70,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     answering: list[str] = []
     disk: int = 0  # bytes of the volume
     old_names: bool = False  # the image is older than 4.1: sizes and times have their unit in the name
+    thrift: bool = False  # the image is of 3.x: it does not start with a setting that came with 4.0
 
 
 def decode_node(data: bytes) -> NodeConfig:
@@ -134,13 +136,16 @@ def cassandra_yaml(
             settings[key] = value
     if memory and memory.file_cache is not None and memory.networking_cache is not None:
         settings |= _sized(around, "file_cache_size", memory.file_cache)
-        settings |= _sized(around, "networking_cache_size", memory.networking_cache)
+        if not around.thrift:
+            settings |= _sized(around, "networking_cache_size", memory.networking_cache)
+    if around.thrift:  # 3.x serves Thrift and not CQL where nothing is said
+        settings |= {"start_native_transport": True, "start_rpc": False}
     if 0 < around.disk < SMALL_DISK:
         settings |= _sized(around, "commitlog_segment_size", 8)
         settings |= _sized(around, "commitlog_total_space", max(16, around.disk // 8 // jvm.MIB))
     if restored is not None and not around.empty:
         settings |= _carried(restored)
-    elif node.allocate_tokens_for_local_replication_factor:
+    elif node.allocate_tokens_for_local_replication_factor and not around.thrift:
         settings["allocate_tokens_for_local_replication_factor"] = node.allocate_tokens_for_local_replication_factor
     return settings
 
@@ -148,14 +153,16 @@ def cassandra_yaml(
 def _carried(restored: Restored) -> dict[str, Any]:
     """Where the restored data belongs.
 
-    Cassandra reads the tokens at its first start and wants their number for ever; a node with UUID-named files and
-    without the setting does not start.
+    Cassandra reads the tokens at its first start and wants their number for ever. What the files need is set whatever
+    the source's cassandra.yaml said: a node that finds files which it may not have does not start.
     """
     carried: dict[str, Any] = {
         key: restored.settings[key] for key in _CARRIED if restored.settings.get(key) is not None
     }
     if restored.uuid_ids:
         carried["uuid_sstable_identifiers_enabled"] = True
+    if restored.newer_files and carried.get("storage_compatibility_mode", _OLD_MODE) == _OLD_MODE:
+        carried["storage_compatibility_mode"] = "UPGRADING"  # the least that opens them
     tokens = ",".join(restored.tokens)
     return carried | {"initial_token": tokens, "num_tokens": len(restored.tokens), "auto_bootstrap": False}
 
@@ -182,6 +189,11 @@ def uses_old_names(image_yaml: str) -> bool:
     return "commitlog_sync_period_in_ms:" in image_yaml
 
 
+def serves_thrift(image_yaml: str) -> bool:
+    """4.0 removed it (CASSANDRA-11115)."""
+    return "start_rpc:" in image_yaml
+
+
 def jolokia_option(jar: Path) -> str:
     return f"-javaagent:{jar}=host=127.0.0.1,port=8778,discoveryEnabled=false"
 
@@ -191,10 +203,11 @@ def write(
 ) -> None:
     """Renders everything into ``settings.config_dir``. Blocks. Rendering again changes nothing but what changed."""
     directory = settings.config_dir
+    image = _image_yaml(directory)
     around = Surroundings(
         pod=settings.pod, pod_ip=settings.pod_ip, data_dirs=[str(path) for path in settings.data_dirs],
         root=str(settings.data_dirs[0].parent), empty=empty, answering=sorted(answering),
-        disk=files.free_bytes(settings.data_dirs[0])[1], old_names=uses_old_names(_image_yaml(directory)),
+        disk=files.free_bytes(settings.data_dirs[0])[1], old_names=uses_old_names(image), thrift=serves_thrift(image),
     )  # fmt: skip
     memory = jvm.memory(settings.memory_limit)
     text = to_yaml(cassandra_yaml(node, around, memory, restored))

@@ -20,8 +20,9 @@ from agent.catalog import Manifest, NodePath, Table, file_name
 from agent.download import Downloader, Run, Wanted, divide
 from agent.errors import AgentError, Reason, failure
 from agent.flow import Flow
+from agent.formats import has_uuid_id, needs_cassandra_5
 from agent.protocol import RestorePlan, State
-from agent.sstables import DIGEST, FoundFile, FoundSSTable, has_uuid_id
+from agent.sstables import DIGEST, FoundFile, FoundSSTable
 from agent.volume import Restored, Volume, spread
 
 if TYPE_CHECKING:
@@ -109,9 +110,10 @@ class RestoreHandler:
         await job.enter("Placing")
         await asyncio.to_thread(volume.begin_placing)
         await asyncio.to_thread(volume.place, _not_empty(tables, where))
+        names = [sstable.name for table in tables for sstable in table.sstables]
         restored = Restored(
             restore_id=spec.restore_id, tag=spec.tag, tokens=manifest.tokens, settings=manifest.settings,
-            uuid_ids=any(has_uuid_id(sstable.name) for table in tables for sstable in table.sstables),
+            uuid_ids=any(map(has_uuid_id, names)), newer_files=any(map(needs_cassandra_5, names)),
             restored_at=clock.now(),
         )  # fmt: skip
         await asyncio.to_thread(volume.finish, restored)

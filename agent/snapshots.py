@@ -71,8 +71,8 @@ class Snapshots:
                 await self.scan(tag)
                 break
             except AgentError as error:
-                if attempt == _TRIES:
-                    raise AgentError(Reason.SNAPSHOT_FAILED, error.message, retryable=True) from error
+                if attempt == _TRIES or not error.retryable:
+                    raise AgentError(Reason.SNAPSHOT_FAILED, error.message, retryable=error.retryable) from error
                 log.warning("the snapshot is not whole and is taken again", tag=tag, error=error.message)
                 await self._clear(tag)
         facts = await self._cassandra.facts()

@@ -1,9 +1,9 @@
 """What a snapshot holds on disk: tables, their SSTables, and every component of each. All of it blocks: use a thread.
 
-``<data dir>/<ks>/<table>-<id>/snapshots/<tag>/[.<index>/]<version>-<id>-<format>-<component>``. The format is open: any
-file with an SSTable's prefix belongs to it (BIG of 3.0 to 5.0, BTI, integer and UUID ids, SAI). Cassandra writes one
-``manifest.json`` a table, in one of the data directories, which names each SSTable's Data.db (TableSnapshot and
-SnapshotManifest in apache/cassandra): every file named there must be there, and whole, or the snapshot is no backup.
+``<data dir>/<ks>/<table>-<id>/snapshots/<tag>/[.<index>/]<version>-<id>-<format>-<component>``. Any file with an
+SSTable's prefix belongs to it; what makes it whole is in ``formats``. A table and its indexes may lie in several data
+directories. Cassandra writes one ``manifest.json`` a table, in any of them, which names each SSTable's Data.db: every
+file named there must be there, and whole, or the snapshot is no backup.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
+from agent import formats
 from agent.catalog import DATA, TablePath
 from agent.errors import AgentError, Reason
 from agent.files import subdirectories
+from agent.formats import TOC
 from agent.found import Files, FoundFile
 
 if TYPE_CHECKING:
@@ -26,14 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Files", "FoundFile", "FoundSSTable", "FoundTable", "Snapshot", "scan", "snapshots"]
 
-TOC = "TOC.txt"
 DIGEST = "Digest.crc32"
 SKIPPED = frozenset({"system", "system_traces"})  # the node's own: a restored node writes its own anew
-# Cassandra rebuilds or ignores what is not here; without one of these it does not open the SSTable.
-ESSENTIAL = frozenset({DATA, "Index.db", "Partitions.db", "Rows.db", "Statistics.db", "CompressionInfo.db"})
 
-_FILE = re.compile(r"(?P<sstable>[a-z]{2}-[0-9a-z_]{1,64}-[a-z]{1,16})-(?P<component>[A-Za-z0-9_][A-Za-z0-9_.+-]*)\Z")
+_FILE = re.compile(r"(?P<sstable>[a-z]{2,8}-[0-9a-z_]{1,64}-[a-z]{1,16})-(?P<component>[A-Za-z0-9_][A-Za-z0-9_.+-]*)\Z")
 _TABLE = re.compile(r"(?P<name>[A-Za-z0-9_]+)-(?P<id>[0-9a-f]{32})\Z")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -47,15 +50,11 @@ class FoundSSTable:
         self.files = Files(self.name)
 
     def missing(self) -> list[str]:
-        """Components without which this is no whole SSTable. TOC names them; one that was streamed as a whole has no
-        TOC (SSTableZeroCopyWriter writes none; seen on 5.0.6 after a bootstrap), and then the format tells.
-        """
-        absent = [DATA] if DATA not in self.files or not self.files[DATA].size else []
+        """Components without which this is no whole SSTable."""
+        toc = None
         if TOC in self.files:
-            named = _read(self.files[TOC].path).decode("ascii", errors="replace").split()
-        else:
-            named = ["Statistics.db", *(("Partitions.db", "Rows.db") if self.name.endswith("-bti") else ("Index.db",))]
-        return absent + [name for name in named if name in ESSENTIAL and name not in self.files and name != DATA]
+            toc = _read(self.files[TOC].path).decode("ascii", errors="replace").split()
+        return formats.missing(self.name, dict(self.files.sizes()), toc)
 
 
 @dataclass(slots=True)
@@ -85,11 +84,6 @@ def parse(file: str) -> tuple[str, str] | None:
     return (found["sstable"], found["component"]) if found else None
 
 
-def has_uuid_id(sstable: str) -> bool:
-    """Such files need ``uuid_sstable_identifiers_enabled``: a node without it does not start (CASSANDRA-17048)."""
-    return "_" in sstable
-
-
 def scan(data_dirs: Sequence[Path], snapshot: str, *, skipped: Iterable[str] = SKIPPED) -> Snapshot:
     """The whole snapshot. Raises SnapshotGone when there is none, SnapshotFailed when it is not whole."""
     found: dict[TablePath, FoundTable] = {}
@@ -97,16 +91,18 @@ def scan(data_dirs: Sequence[Path], snapshot: str, *, skipped: Iterable[str] = S
     for path, directory in _snapshot_directories(data_dirs, snapshot, frozenset(skipped)):
         for name in _read_table(found, path, directory) or ():
             index, _, file = name.rpartition("/")
-            if parsed := parse(file):
-                listed.setdefault(replace(path, index=index), set()).add(parsed[0])
+            listed.setdefault(replace(path, index=index), set()).add(_named(path, file))
     if not found:
         raise AgentError(Reason.SNAPSHOT_GONE, f"no table has the snapshot {snapshot}: take it again", retryable=True)
     for path, table in found.items():
         if not path.index and not table.listed:
             raise _not_whole(path, "it has no manifest.json")
+    _of_indexes(found, listed)
     if gone := sorted(path for path in listed if path not in found):
         raise _not_whole(gone[0], "its directory is not there")
     dropped = sum(_settle(table, listed.get(path, set())) for path, table in found.items())
+    if strange := formats.unknown(name for table in found.values() for name in table.sstables):
+        log.info("SSTables of versions that this agent does not know are kept as they are", versions=strange)
     return Snapshot([found[path] for path in sorted(found)], dropped)
 
 
@@ -130,9 +126,13 @@ def _snapshot_directories(
             if keyspace.name in skipped or keyspace.name.startswith("."):
                 continue
             for directory in subdirectories(keyspace):
+                if not (taken := directory / "snapshots" / snapshot).is_dir():
+                    continue
                 found = _TABLE.match(directory.name)
-                if found and (taken := directory / "snapshots" / snapshot).is_dir():
-                    yield TablePath(keyspace.name, found["name"], found["id"]), taken
+                if found is None:  # of 2.0: later versions go on in the directory that they find
+                    what = f"{keyspace.name}/{directory.name} has no table id in its name"
+                    raise _not_understood(f"{what}: rename it to the table's name and id, while the node is down")
+                yield TablePath(keyspace.name, found["name"], found["id"]), taken
 
 
 def _read_table(found: dict[TablePath, FoundTable], path: TablePath, directory: Path) -> set[str] | None:
@@ -195,6 +195,28 @@ def _read_listed(path: TablePath, file: str) -> set[str]:
         raise _not_whole(path, f"its manifest.json cannot be read ({error})") from error
 
 
+def _named(path: TablePath, file: str) -> str:
+    """The SSTable of a Data.db in manifest.json. What has another name would be left out of the backup unseen."""
+    parsed = parse(file)
+    if parsed is None or parsed[1] != DATA:
+        what = f"{path.relative} has the file {file!r}, which is named as no version of Cassandra from 2.2 on does it"
+        raise _not_understood(f"{what}: run nodetool upgradesstables on {path.keyspace} {path.name}")
+    return parsed[0]
+
+
+def _of_indexes(found: dict[TablePath, FoundTable], listed: dict[TablePath, set[str]]) -> None:
+    """Before 3.11.8 an index's manifest went over its table's, and named no directory (CASSANDRA-10968).
+
+    What a table's manifest names and one of its indexes alone has is the index's.
+    """
+    for path in [path for path in listed if path in found and not path.index]:
+        for name in listed[path] - found[path].sstables.keys():
+            for other, table in found.items():
+                if other.index and replace(other, index="") == path and name in table.sstables:
+                    listed[path].discard(name)
+                    listed.setdefault(other, set()).add(name)
+
+
 def _settle(table: FoundTable, expected: set[str]) -> int:
     """Drops what was still being written when the links were made; what Cassandra lists must be whole."""
     for name in sorted(expected):
@@ -214,3 +236,7 @@ def _settle(table: FoundTable, expected: set[str]) -> int:
 def _not_whole(path: TablePath, what: str) -> AgentError:
     message = f"the snapshot of {path.relative} is not whole: {what}; take it again"
     return AgentError(Reason.SNAPSHOT_FAILED, message, retryable=True)
+
+
+def _not_understood(what: str) -> AgentError:
+    return AgentError(Reason.SNAPSHOT_FAILED, f"the snapshot cannot be backed up: {what}")

@@ -39,6 +39,7 @@ class Restored(msgspec.Struct, kw_only=True, rename="camel"):
     tag: str
     tokens: list[str]
     uuid_ids: bool = False
+    newer_files: bool = False  # what a node in storage_compatibility_mode CASSANDRA_4, the default, does not open
     settings: dict[str, str | int | bool | None] = msgspec.field(default_factory=dict)
     restored_at: str = ""
 

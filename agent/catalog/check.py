@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _KEYSPACE = re.compile(r"[A-Za-z0-9_]{1,222}\Z")
 _TABLE_ID = re.compile(r"[0-9a-f]{32}\Z")
 _INDEX = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,221}\Z")
-_SSTABLE = re.compile(r"[a-z]{2}-[0-9a-z_]{1,64}-[a-z]{1,16}\Z")
+_SSTABLE = re.compile(r"[a-z]{2,8}-[0-9a-z_]{1,64}-[a-z]{1,16}\Z")
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,221}\Z")
 
 

@@ -1,18 +1,23 @@
-"""What a backup left in the bucket, read as a restore would."""
+"""What a backup left in the bucket, read as a restore would, and restored."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent import catalog, records
+from agent import catalog, records, volume
 from agent.catalog import NodePath
-from agent.protocol import State
+from agent.journal import Journal
+from agent.operations import Operations
+from agent.protocol import Kind, RestorePlan, State
+from agent.restore import RestoreHandler
 from agent.sstables import SKIPPED
 from backends.helpers import read_all
 from tests.fakes.sstables import live_files
-from tests.unit.agent.conftest import digest_of
+from tests.unit.agent.conftest import LOCATION, digest_of, request
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.catalog import Manifest
     from agent.protocol import Operation
     from backends.base import ObjectStore
@@ -49,3 +54,23 @@ def expected(world: World) -> dict[str, bytes]:
 def components(world: World) -> int:
     """With bytes."""
     return sum(bool(data) for data in expected(world).values())
+
+
+async def restore(world: World, backup: Operation, data_dirs: tuple[Path, ...]) -> volume.Restored:
+    """Into these directories, which have one parent; what the node's configuration is told of it."""
+    state = data_dirs[0].parent / ".agent"
+    plan = RestorePlan(
+        restore_id="rid", location=LOCATION, cluster=PATH.cluster, datacenter=PATH.datacenter, node=PATH.node, tag="t1",
+        digest=digest_of(backup).digest,
+    )  # fmt: skip
+    operations = Operations(
+        Journal(state / "operations"), {Kind.RESTORE: RestoreHandler(world.open_store, data_dirs, state)}
+    )
+    await operations.load(resume=False)
+    await operations.put("r", request(Kind.RESTORE, plan))
+    await operations.over("r")
+    assert operations.get("r").state is State.SUCCEEDED, operations.get("r").error
+    await operations.stop()
+    found = volume.read_restored(state)
+    assert found is not None
+    return found

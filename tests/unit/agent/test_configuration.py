@@ -112,6 +112,24 @@ def test_a_restored_node_has_its_tokens_for_ever() -> None:
     assert found["data_file_directories"] == ["/var/lib/cassandra/data"]
 
 
+@pytest.mark.parametrize(
+    ("recorded", "newer", "wanted"),
+    [
+        (None, False, None),
+        ("CASSANDRA_4", False, "CASSANDRA_4"),
+        (None, True, "UPGRADING"),
+        ("CASSANDRA_4", True, "UPGRADING"),
+        ("UPGRADING", True, "UPGRADING"),
+        ("NONE", True, "NONE"),
+    ],
+)
+def test_files_of_5_0_get_a_mode_that_opens_them(recorded: str | None, newer: bool, wanted: str | None) -> None:
+    restored = Restored(
+        restore_id="r", tag="t", tokens=["1"], newer_files=newer, settings={"storage_compatibility_mode": recorded}
+    )
+    assert configuration.cassandra_yaml(node(), around(), None, restored).get("storage_compatibility_mode") == wanted
+
+
 def test_tokens_are_not_claimed_on_an_empty_volume() -> None:
     found = configuration.cassandra_yaml(node(), around(empty=True), None, RESTORED)
     assert "initial_token" not in found
@@ -137,6 +155,15 @@ def test_before_4_1_the_names_hold_the_units() -> None:
     assert found["commitlog_sync_period_in_ms"] == 10_000
     assert found["file_cache_size_in_mb"] == 16
     assert found["commitlog_segment_size_in_mb"] == 8
+
+
+def test_of_3_x_nothing_is_asked_that_came_with_4_0() -> None:
+    """It refuses to start with a setting that it does not know, and serves no CQL where it is not told to."""
+    told = node(allocate_tokens_for_local_replication_factor=3)
+    found = configuration.cassandra_yaml(told, around(old_names=True, thrift=True), jvm.memory(512 * MIB), None)
+    assert (found["start_native_transport"], found["start_rpc"]) == (True, False)
+    assert found["file_cache_size_in_mb"] == 16
+    assert not [key for key in found if key.startswith(("networking_cache", "allocate_tokens"))]
 
 
 @pytest.mark.parametrize(
@@ -274,6 +301,13 @@ def test_an_image_before_4_1_is_known_by_its_own_file_even_the_second_time(setti
     for _ in range(2):
         write(settings)
         assert "commitlog_sync_period_in_ms" in (settings.config_dir / "cassandra.yaml").read_text()
+
+
+def test_an_image_of_3_x_is_known_by_its_own_file_even_the_second_time(settings: Settings) -> None:
+    (settings.config_dir / "cassandra.yaml").write_text("commitlog_sync_period_in_ms: 10000\nstart_rpc: false\n")
+    for _ in range(2):
+        write(settings)
+        assert "start_native_transport: true" in (settings.config_dir / "cassandra.yaml").read_text()
 
 
 def test_without_jolokia_it_says_so(settings: Settings) -> None:

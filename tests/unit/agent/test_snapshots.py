@@ -61,6 +61,21 @@ async def test_one_that_never_gets_whole_fails_and_is_cleared(world: World) -> N
     assert world.data.snapshots("co-t") == []
 
 
+async def test_one_that_the_agent_does_not_understand_is_not_taken_again(world: World) -> None:
+    def older(name: str) -> None:
+        manifest = world.data.snapshots(name)[0] / "manifest.json"
+        manifest.write_text('{"files":["app-users-ka-1-Data.db"]}')
+
+    world.cassandra.after_snapshot = [older] * 9
+    async with world.agent() as agent:
+        operation = await world.do(agent, "s", Kind.SNAPSHOT, {"tag": "t"})
+    assert operation.error is not None
+    assert (operation.error.reason, operation.error.retryable) == ("SnapshotFailed", False)
+    assert "nodetool upgradesstables" in operation.error.message
+    assert taken(world) == 1
+    assert world.data.snapshots("co-t") == []
+
+
 async def test_a_node_without_tokens_has_nothing_to_back_up_yet(world: World) -> None:
     world.cassandra.attributes |= {"Tokens": [], "OperationMode": "JOINING"}
     async with world.agent() as agent:
