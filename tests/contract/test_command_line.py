@@ -1,0 +1,216 @@
+"""The command line from end to end: a real MinIO, a directory, real processes and real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.cli.console import Exit
+from backends.base import BytesBody, Endpoint
+from backends.file import FileStore
+from backends.prefix import PrefixStore
+from backends.s3 import S3Store
+from tests.contract.server import ROOT
+from tests.fakes.command import Ended, agent
+from tests.fakes.sstables import SAI, UUID_ID, NodeData, live_files, write_sstable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backends.base import ObjectStore
+    from tests.contract.minio import MinIO
+
+_buckets = itertools.count(1)
+HOST_ID = "7d9b1c3e-0000-4000-8000-00000000000b"
+
+
+@dataclass
+class Place:
+    """A bucket, or a directory: its target, and the options that lead there."""
+
+    target: str
+    options: tuple[str, ...]
+    root: Path
+
+    def agent(self, *arguments: object) -> Ended:
+        return agent(*arguments, "--target", self.target, *self.options)
+
+    def back_up(self, tag: str, *more: object, target: str | None = None) -> Ended:
+        return agent(*self.backup_command(tag, *more, target=target))
+
+    def backup_command(self, tag: str, *more: object, target: str | None = None) -> list[str]:
+        command = [
+            "backup", "--tag", tag, "--target", target or self.target, *self.options, "--data-dir", self.data,
+            "--offline", "--cluster", "shop", "--datacenter", "dc1", "--node", "node-1", "--host-id", HOST_ID,
+            "--tokens-file", self.root / "tokens", "--single-node", "--config-dir", self.root, *more,
+        ]  # fmt: skip
+        return [str(one) for one in command]
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    def restore(self, where: str, tag: str, *more: object) -> Ended:
+        return self.agent("restore", "--tag", tag, "--data-dir", self.root / where / "data", *more)
+
+
+@pytest.fixture(params=["s3", "file"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    data = NodeData([tmp_path / "data"])
+    users = data.table("app", "users", 1, ("nb-1-big", f"nc-{UUID_ID}-big"), size=3_000_000)
+    write_sstable(users / ".by_name", "nb-1-big")
+    data.table("app", "events", 2, ("da-2-bti",), extra=SAI)
+    data.table("system_schema", "tables", 4, ("nb-7-big",))
+    (tmp_path / "tokens").write_text("-1,2\n")
+    if request.param == "file":
+        return Place(f"file://{tmp_path / 'bucket'}", (), tmp_path)
+    request.getfixturevalue("aws")
+    server: MinIO = request.getfixturevalue("minio")
+    return Place(f"s3://{asyncio.run(_bucket(server))}/some/prefix", ("--endpoint", server.url), tmp_path)
+
+
+async def _bucket(server: MinIO) -> str:
+    name = f"command-line-{next(_buckets)}"
+    store = await S3Store.open(name, Endpoint(server.url))
+    await store._client.create_bucket(Bucket=name)
+    await store.close()
+    return name
+
+
+async def _opened(place: Place) -> ObjectStore:
+    """Below the target's prefix."""
+    if place.target.startswith("file://"):
+        return await FileStore.open(place.root / "bucket")
+    bucket, _, prefix = place.target.removeprefix("s3://").partition("/")
+    return PrefixStore(await S3Store.open(bucket, Endpoint(place.options[1])), prefix)
+
+
+def test_back_up_list_show_restore(place: Place) -> None:
+    done = place.back_up("t1", "--json")
+    assert done.code == Exit.DONE, done.err
+    assert done.json["complete"]
+    assert place.back_up("t2").code == Exit.DONE
+    listed = place.agent("list", "--json")
+    assert [record["tag"] for record in listed.json] == ["t1", "t2"]
+    shown = place.agent("show", "t2", "--json").json["nodes"][0]
+    assert shown["totals"]["newBytes"] == 0
+    back = place.restore("restored", "t2", "--json")
+    assert back.code == Exit.DONE, back.err
+    assert back.json["settings"]["initial_token"] == "-1,2"
+    assert live_files(place.root / "restored" / "data") == live_files(place.data)
+
+
+def test_what_is_wrong_is_one_sentence(place: Place) -> None:
+    place.back_up("t1")
+    for ended in (place.back_up("t1"), place.restore("x", "t7"), place.agent("show", "t7")):
+        assert (ended.code, ended.err.count("\n")) == (Exit.FAILED, 1), ended.err
+        assert ended.err.startswith("error: ")
+        assert ended.out == ""
+
+
+def test_a_broken_record_hides_no_other(place: Place) -> None:
+    place.back_up("t1")
+
+    async def damage() -> None:
+        store = await _opened(place)
+        await store.put("shop/_backups/t0/dc1.json", BytesBody(b'{"format": 1'))
+        await store.close()
+
+    asyncio.run(damage())
+    listed = place.agent("list", "--json")
+    assert listed.code == Exit.FINDINGS
+    assert [one.get("tag") or one["error"]["reason"] for one in listed.json] == ["ManifestInvalid", "t1"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_again(place: Place) -> None:
+    """The first try is slow, and is stopped while it sends; the second one goes on with its snapshot."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "agent", *place.backup_command("t1", "--bandwidth", "100K")]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if line.startswith(b"Uploading"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (Exit.INTERRUPTED, b""), (said, err)
+    assert b"give the same command again" in err
+    assert b"Traceback" not in err
+    taken = {path.stat().st_ino for path in place.data.glob("*/*/snapshots/*/*-Data.db")}
+    assert taken
+    assert place.agent("list", "--json").json == []
+    before = live_files(place.data)
+    write_sstable(next(place.data.glob("app/events-*")), "da-9-bti", extra=SAI)
+    done = subprocess.run(
+        [*command[:-2], "--json"], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=60
+    )
+    assert json.loads(done.stdout)["complete"]
+    assert done.stderr == b""
+    assert not list(place.data.glob("*/*/snapshots/*"))
+    assert place.restore("restored", "t1").code == Exit.DONE
+    assert live_files(place.root / "restored" / "data") == before
+
+
+@pytest.mark.slow
+def test_a_restore_is_stopped_and_goes_on(place: Place) -> None:
+    place.back_up("t1")
+    command = [
+        sys.executable, "-m", "agent", "restore", "--tag", "t1", "--target", place.target, *place.options,
+        "--data-dir", str(place.root / "restored" / "data"),
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    slow = subprocess.Popen(
+        [*command, "--bandwidth", "100K"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert slow.stderr is not None
+    assert next(line for line in slow.stderr if line.startswith(b"Downloading"))
+    slow.send_signal(signal.SIGTERM)
+    _, err = slow.communicate(timeout=60)
+    assert (slow.returncode, b"Traceback" in err) == (Exit.INTERRUPTED, False)
+    done = subprocess.run([*command, "--quiet"], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=60)
+    assert (b"initial_token" in done.stdout, done.stderr) == (True, b"")
+    assert live_files(place.root / "restored" / "data") == live_files(place.data)
+
+
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+def test_no_credentials_no_bucket_wrong_key(place: Place, aws: pytest.MonkeyPatch) -> None:
+    absent = place.back_up("t1", target="s3://no-such-bucket/x")
+    assert (absent.code, absent.err.count("\n")) == (Exit.FAILED, 1)
+    assert "bucket" in absent.err
+    wrong = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    aws.setenv("AWS_SECRET_ACCESS_KEY", wrong)
+    refused = place.agent("list")
+    assert (refused.code, wrong in refused.err) == (Exit.FAILED, False)
+    aws.delenv("AWS_ACCESS_KEY_ID")
+    aws.delenv("AWS_SECRET_ACCESS_KEY")
+    none = place.agent("list")
+    assert (none.code, "redentials" in none.err, none.err.count("\n")) == (Exit.FAILED, True, 1)
+
+
+@pytest.mark.parametrize("place", ["file"], indirect=True)
+def test_a_directory_that_is_none(place: Place) -> None:
+    (place.root / "letter").write_text("x")
+    refused = place.back_up("t1", target=f"file://{place.root / 'letter'}")
+    assert (refused.code, refused.err.count("\n")) == (Exit.FAILED, 1), refused.err
+    assert not list(place.data.glob("*/*/snapshots/*"))
+
+
+def test_help_says_how_it_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "backup", "--help"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert "exit codes:" in done.stdout
+    for code in Exit:
+        assert str(int(code)) in done.stdout
