@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli import options, progress
+from agent.cli import migrate, options, progress
 from agent.cli.run import Run, Runs, locked, running
 from agent.protocol import Kind
 
@@ -76,4 +76,8 @@ def _meaning(arguments: Namespace) -> str:
 
 
 # `agent verify` is Work(Kind.VERIFY, …) here, `agent gc` Work(Kind.COLLECT, …): nothing else has to know of them.
-WORK: dict[str, Work] = {}
+WORK: dict[str, Work] = {
+    "migrate": Work(
+        Kind.MIGRATE, migrate.HELP, migrate.ABOUT, migrate.handler, migrate.spec, migrate.tell, migrate.add_options
+    ),
+}

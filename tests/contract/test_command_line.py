@@ -20,6 +20,7 @@ from backends.file import FileStore
 from backends.prefix import PrefixStore
 from backends.s3 import S3Store
 from tests.contract.server import ROOT
+from tests.fakes import medusa_bucket
 from tests.fakes.command import Ended, agent
 from tests.fakes.sstables import SAI, UUID_ID, NodeData, live_files, write_sstable
 
@@ -205,6 +206,48 @@ def test_a_directory_that_is_none(place: Place) -> None:
     refused = place.back_up("t1", target=f"file://{place.root / 'letter'}")
     assert (refused.code, refused.err.count("\n")) == (Exit.FAILED, 1), refused.err
     assert not list(place.data.glob("*/*/snapshots/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backup", ["b1", "f1"])
+def test_migrate_from_medusa(place: Place, backup: str) -> None:
+    """In the bucket that the real Medusa's objects are in: the store copies, ETags agree, the files are the same."""
+
+    async def fill() -> None:
+        store = await _opened(place)
+        await medusa_bucket.fill(store)
+        await store.close()
+
+    asyncio.run(fill())
+    source = f"{place.target}/{medusa_bucket.PREFIX}"
+    state = ("--state-dir", place.root / "state", "--cluster", "shop")
+    planned = place.agent("migrate", backup, "--from", source, *state, "--dry-run", "--json")
+    assert planned.code == Exit.DONE, planned.err
+    done = place.agent("migrate", backup, "--from", source, *state, "--json")
+    assert done.code == Exit.DONE, done.err
+    assert done.json["copiedByStore"] == place.target.startswith("s3://")
+    assert place.agent("migrate", backup, "--from", source, *state).code == Exit.FINDINGS
+    for node in ("c-0", "c-1"):
+        back = place.restore(node, backup, "--source-node", node)
+        assert back.code == Exit.DONE, back.err
+        assert medusa_bucket.hashes(place.root / node / "data") == medusa_bucket.expected(backup, node)
+
+
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+def test_a_medusa_object_that_was_written_over_is_found_by_its_etag(place: Place) -> None:
+    async def damage() -> None:
+        store = await _opened(place)
+        await medusa_bucket.fill(store)
+        async for meta in store.list("some-prefix/c-1/data/app/users"):
+            if meta.key.endswith("nb-1-big-Data.db") and meta.size > 1 << 20:
+                await store.put(meta.key, BytesBody(bytes(meta.size)))
+        await store.close()
+
+    asyncio.run(damage())
+    refused = place.agent(
+        "migrate", "b1", "--from", f"{place.target}/some-prefix", "--cluster", "shop", "--state-dir", place.root / "s"
+    )
+    assert (refused.code, "other bytes than the manifest says (MD5)" in refused.err) == (Exit.FAILED, True), refused.err
 
 
 def test_help_says_how_it_ends() -> None:
