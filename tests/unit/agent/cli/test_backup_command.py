@@ -174,6 +174,30 @@ def test_what_failed_goes_on_under_its_epoch(node: Stopped) -> None:
     assert not any(sstable.name == "nb-8-big" for table in manifest.tables for sstable in table.sstables)
 
 
+def test_what_failed_for_good_takes_its_snapshot_again(node: Stopped) -> None:
+    """No pass is a matter of time where the store says no, so the snapshot does not wait for one."""
+    store = FaultyStore(MemoryStore())
+    node.buckets.stores["s3://bucket"] = store
+    store.fail("put", Fault(store_error(Kind.FORBIDDEN), times=1000, skip=2))
+    assert node.back_up("t1").code == Exit.FAILED
+    assert not snapshots(node)
+    store._faults.clear()
+    assert node.back_up("t1").code == Exit.DONE
+    assert node.restore().code == Exit.DONE
+    assert live_files(node.root / "restored" / "data") == restored_by(node)
+
+
+def test_two_data_directories(node: Stopped) -> None:
+    second = node.root / "second"
+    NodeData([second]).table("app", "users", 1, ("nb-5-big",))
+    assert node.back_up("t1", "--data-dir", second).code == Exit.DONE
+    restored = (node.root / "a", node.root / "b")
+    assert node.restore("a", "--data-dir", restored[1]).code == Exit.DONE
+    found = live_files(restored[0] / "data") | live_files(restored[1])
+    assert found == restored_by(node) | live_files(second)
+    assert live_files(restored[1])
+
+
 def test_a_run_that_is_not_finished_is_not_another_ones(node: Stopped) -> None:
     store = FaultyStore(MemoryStore())
     node.buckets.stores["s3://bucket"] = store
@@ -227,14 +251,46 @@ def test_a_restore_goes_on_where_it_was(node: Stopped) -> None:
     node.back_up("t1")
     store = FaultyStore(node.buckets.stores["s3://bucket"])
     node.buckets.stores["s3://bucket"] = store
-    store.fail("get", Fault(store_error(Kind.FORBIDDEN), times=1000, skip=4))
-    assert node.restore().code == Exit.FAILED
+    store.fail("get", Fault(store_error(Kind.FORBIDDEN), times=1000, skip=5))
+    assert node.restore("restored", "--concurrent-transfers", 1).code == Exit.FAILED
     store._faults.clear()
     before = store.calls["get"]
     assert node.restore().code == Exit.DONE
     assert live_files(node.root / "restored" / "data") == restored_by(node)
+    resumed = store.calls["get"] - before
+    before = store.calls["get"]
     node.restore("again")
-    assert store.calls["get"] - before > 0
+    assert resumed < store.calls["get"] - before, "what was there was not fetched again"
+
+
+def test_another_restore_takes_the_place_of_one_that_was_not_finished(node: Stopped) -> None:
+    node.back_up("t1")
+    node.back_up("t2")
+    store = FaultyStore(node.buckets.stores["s3://bucket"])
+    node.buckets.stores["s3://bucket"] = store
+    store.fail("get", Fault(store_error(Kind.FORBIDDEN), times=1000, skip=4))
+    assert node.restore(tag="t1").code == Exit.FAILED
+    store._faults.clear()
+    assert node.restore(tag="t2").code == Exit.DONE
+    assert live_files(node.root / "restored" / "data") == restored_by(node)
+
+
+def test_a_restore_that_put_tables_in_their_place_is_finished_first(
+    node: Stopped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.back_up("t1")
+    node.back_up("t2")
+    with monkeypatch.context() as broken:
+
+        def died(*_: object) -> None:
+            raise OSError(5, "Input/output error", "/data")
+
+        broken.setattr("agent.volume._rename", died)
+        assert node.restore(tag="t1").code == Exit.FAILED
+    other = node.restore(tag="t2")
+    assert (other.code, "is not finished: give its command again" in other.err) == (Exit.USAGE, True)
+    assert node.restore(tag="t1").code == Exit.DONE
+    assert live_files(node.root / "restored" / "data") == restored_by(node)
 
 
 def test_a_broken_record_is_a_line_and_hides_no_other(node: Stopped) -> None:
@@ -346,6 +402,11 @@ async def test_with_cassandra_running(world: World, node: Stopped) -> None:
     world.cassandra.attributes["LiveNodes"] = ["10.0.0.1", "10.0.0.2"]
     done = await agent_here(*options, "--tag", "t2", open_store=node.buckets.opened)
     assert not done.json["complete"]
+    world.data.snapshot("nightly")
+    world.cassandra.executed.clear()
+    done = await agent_here(*options, "--snapshot", "nightly", open_store=node.buckets.opened)
+    assert (done.json["tag"], world.cassandra.executed) == ("nightly", [])
+    assert world.data.snapshots("nightly")
     world.cassandra.down = True
     done = await agent_here(*options, "--tag", "t3", "--offline", "--single-node", open_store=node.buckets.opened)
     assert (done.json["hostId"], done.json["complete"]) == (world.cassandra.attributes["LocalHostId"], True)
