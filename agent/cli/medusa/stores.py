@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent.bandwidth import Tally
 from agent.cli import options
 from backends.checksums import crc32c
 from backends.errors import Kind, StoreError
@@ -88,22 +89,17 @@ class _Through:
         self._offset = offset
         self._bucket = bucket
         self._count = count
+        self._tally = Tally(bucket, count)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        crc = counted = 0
-        try:
-            async with closing(self._store.get(self._key, offset=self._offset, length=self.size)) as stream:
-                async for chunk in stream:
-                    await self._bucket.take(len(chunk))
-                    crc = crc32c(chunk, crc)
-                    counted += len(chunk)
-                    self._count(len(chunk))
-                    if counted == self.size:
-                        self.crc32c = crc  # before the last chunk is handed out, as the contract has it
-                    yield bytes(chunk)
-        except BaseException:
-            self._count(-counted)
-            raise
+        crc = seen = 0
+        found = self._store.get(self._key, offset=self._offset, length=self.size)
+        async with closing(self._tally.through(found)) as stream:
+            async for chunk in stream:
+                crc, seen = crc32c(chunk, crc), seen + len(chunk)
+                if seen == self.size and self.crc32c is None:
+                    self.crc32c = crc  # before the last chunk is handed out; another try must find the same
+                yield chunk
 
     def part(self, offset: int, size: int) -> _Through:
         return _Through(self._store, self._key, self._offset + offset, size, self._bucket, self._count)

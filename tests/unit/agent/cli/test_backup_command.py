@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -217,6 +218,25 @@ def test_a_state_directory_that_cannot_be_written(node: Stopped) -> None:
     (node.root / "file").touch()
     refused = node.back_up("t1", "--state-dir", node.root / "file" / "state")
     assert (refused.code, "give --state-dir" in refused.err) == (Exit.USAGE, True)
+
+
+def test_a_table_that_cannot_be_read(node: Stopped, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.data.snapshot("nightly")
+    read = os.scandir
+
+    def denied(path: object) -> object:
+        if str(path).endswith("snapshots/nightly"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("os.scandir", denied)
+    refused = node.back_up("t1", "--snapshot", "nightly")
+    assert refused.code == Exit.FAILED
+    assert refused.err.endswith(
+        "snapshots/nightly is not open to this user (Permission denied): run as Cassandra's user\n"
+    )
+    planned = node.back_up("t1", "--snapshot", "nightly", "--dry-run")
+    assert (planned.code, "snapshots/nightly: Permission denied" in planned.err) == (Exit.FAILED, True)
 
 
 def test_restore_refuses_what_is_not_empty(node: Stopped) -> None:

@@ -134,6 +134,16 @@ def test_between_two_buckets(bucket: Bucket) -> None:
     bucket.check_restored(target="s3://other/ours")
 
 
+def test_between_two_buckets_a_broken_line_is_tried_again(bucket: Bucket) -> None:
+    """By the same command: what came half is not kept, and what came whole is not fetched again."""
+    large = f"{USERS}/nb-1-big-Data.db"
+    bucket.store.fail("get", Fault(store_error(), times=1000, after=1, key=large))
+    assert bucket.migrate("b1", target="s3://other/ours").code == Exit.FAILED
+    bucket.store._faults.clear()
+    assert bucket.migrate("b1", target="s3://other/ours").code == Exit.DONE
+    bucket.check_restored(target="s3://other/ours")
+
+
 def test_without_a_prefix_and_without_an_index(tmp_path: Path) -> None:
     bucket = Bucket(tmp_path)
     bucket.change("x", b"")
