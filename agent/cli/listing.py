@@ -78,16 +78,17 @@ async def run_show(arguments: Namespace, console: Console, open_store: Opener) -
         )
         found: list[dict[str, Any]] = []
         for node in record.nodes:
+            console.line()
             try:
                 manifest = await _manifest(store, record, node)
             except AgentError as error:
                 failed += 1
-                console.line(f"\n{node.node}: {error.message}")
+                console.line(f"{node.node}: {error.message}")
                 found.append(_node(node) | {"error": {"reason": str(error.reason), "message": error.message}})
                 continue
             tables = await asyncio.to_thread(_tables, manifest)
             console.line(
-                f"\n{node.node}  rack {node.rack}, {node.tokens} tokens, {files(node.files)}, {size(node.bytes)}"
+                f"{node.node}  rack {node.rack}, {node.tokens} tokens, {files(node.files)}, {size(node.bytes)}"
             )
             for table in tables:
                 console.line(f"  {table['table']:<48} {size(table['bytes']):>12}  {table['sstables']} SSTables")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agent.protocol import Operation, Progress
 
 EVERY = 10.0  # seconds between two lines
-_BAR = 24  # characters
+_BAR, _SHORTEST = 24, 5  # characters
 _CLEAR = "\r\x1b[K"
 
 
@@ -45,8 +45,7 @@ class Bar:
         self._drawn = False
 
     def show(self, operation: Operation) -> None:
-        text = bar(operation)[: max(1, self._columns() - 1)]
-        self._stream.write(_CLEAR + text)
+        self._stream.write(_CLEAR + bar(operation, self._columns() - 1))
         self._stream.flush()
         self._drawn = True
 
@@ -85,19 +84,20 @@ def choose(console: Console) -> Display:
 
 
 def line(operation: Operation) -> str:
-    """``Uploading: 1.0 GiB of 4.0 GiB (25%), 3 of 12 files, 52.1 MiB/s, 0:59 left``."""
+    """``Uploading: 1.0 GiB of 4.0 GiB (25%), 52.1 MiB/s, 0:59 left, 3 of 12 files``."""
     parts = _parts(operation.progress)
     return printable(f"{operation.phase}: {', '.join(parts)}" if parts else operation.phase)
 
 
-def bar(operation: Operation) -> str:
-    """As :func:`line`, with a bar."""
+def bar(operation: Operation, columns: int) -> str:
+    """As :func:`line`, with a bar of what is left of the terminal's width."""
     share = done(operation.progress)
     if share is None:
-        return printable(operation.phase)
-    full = round(share * _BAR)
-    drawn = "#" * full + "-" * (_BAR - full)
-    return printable(f"{operation.phase:<12} [{drawn}] {', '.join(_parts(operation.progress))}")
+        return printable(operation.phase)[: max(1, columns)]
+    texts = printable(operation.phase), ", ".join(_parts(operation.progress))
+    width = min(_BAR, columns - len(texts[0]) - len(texts[1]) - 4)
+    drawn = f"[{'#' * round(share * width)}{'-' * (width - round(share * width))}] " if width >= _SHORTEST else ""
+    return f"{texts[0]} {drawn}{texts[1]}"[: max(1, columns)]
 
 
 def done(progress: Progress) -> float | None:
@@ -127,10 +127,10 @@ def _parts(progress: Progress) -> list[str]:
     share = done(progress)
     if progress.bytes and share is not None:
         parts.append(f"{size(progress.bytes_done)} of {size(progress.bytes)} ({share * 100:.0f}%)")
-    if progress.files:
-        parts.append(f"{progress.files_done} of {progress.files} files")
     if progress.rate > 0:
         parts.append(f"{size(progress.rate)}/s")
     if (left := seconds_left(progress)) is not None:
         parts.append(f"{duration(left)} left")
+    if progress.files:
+        parts.append(f"{progress.files_done} of {progress.files} files")
     return parts

@@ -55,6 +55,7 @@ def test_back_up_list_show_restore(node: Stopped) -> None:
     assert {table["table"]: table["sstables"] for table in one["tables"]} == {
         "app.users": 3, "app.events": 1, "app.empty": 0, "system_schema.tables": 1,
     }  # fmt: skip
+    assert "\n\nnode-1  rack r7, 2 tokens, " in node.agent("show", "t1", "--target", TARGET).out
     back = node.restore()
     assert back.code == Exit.DONE, back.err
     assert live_files(node.root / "restored" / "data") == restored_by(node)

@@ -22,21 +22,32 @@ def operation(phase: str = "Uploading", **counts: float) -> Operation:
 
 def test_a_line_has_bytes_files_rate_and_time_left() -> None:
     shown = operation(files=12, files_done=3, bytes=4096 * MIB, bytes_done=1024 * MIB, rate=52 * MIB)
-    assert progress.line(shown) == "Uploading: 1.0 GiB of 4.0 GiB (25%), 3 of 12 files, 52.0 MiB/s, 0:59 left"
+    assert progress.line(shown) == "Uploading: 1.0 GiB of 4.0 GiB (25%), 52.0 MiB/s, 0:59 left, 3 of 12 files"
     assert progress.line(operation("Preparing")) == "Preparing"
     assert progress.line(operation("Planning", files=10, files_done=4)) == "Planning: 4 of 10 files"
 
 
 def test_a_bar_is_as_full_as_the_work_is_done() -> None:
-    assert "[######------------------]" in progress.bar(operation(bytes=100, bytes_done=25))
-    assert "[------------------------]" in progress.bar(operation(files=8))
-    assert progress.bar(operation("Preparing")) == "Preparing"
+    assert "[######------------------]" in progress.bar(operation(bytes=100, bytes_done=25), 80)
+    assert "[------------------------]" in progress.bar(operation(files=8), 80)
+    assert progress.bar(operation("Preparing"), 80) == "Preparing"
+
+
+def test_a_narrow_terminal_gets_a_shorter_bar_and_all_that_is_said() -> None:
+    shown = operation(bytes=100 * MIB, bytes_done=50 * MIB, rate=MIB)
+    assert (
+        progress.bar(shown, 72) == "Uploading [#####-----] 50.0 MiB of 100.0 MiB (50%), 1.0 MiB/s, 0:50 left"
+    )
+    for columns in (1, 20, 60, 66, 70, 79, 200):
+        assert len(progress.bar(shown, columns)) <= columns
+        if columns >= 62:
+            assert progress.bar(shown, columns).endswith("0:50 left")
 
 
 def test_more_than_all_is_all() -> None:
     """A store that asks for a body again is sent more bytes than there are."""
     shown = operation(bytes=100, bytes_done=130, rate=10)
-    assert "[########################]" in progress.bar(shown)
+    assert "[########################]" in progress.bar(shown, 80)
     assert "left" not in progress.line(shown)
     assert progress.done(Progress(bytes=100, bytes_done=-20)) == 0.0
 
