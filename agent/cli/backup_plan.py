@@ -67,7 +67,13 @@ def _fill(snapshot: Snapshot, host_id: str, known: Known, *, full: bool) -> Plan
     found = Plan(host_id, "none", full=full)
     for table in snapshot.tables:
         for sstable in table.sstables.values():
-            found.add(table, sstable, integrity.identities(sstable, known))
+            try:
+                crcs = integrity.identities(sstable, known)
+            except AgentError as error:
+                if error.reason != Reason.SNAPSHOT_GONE:
+                    raise
+                continue  # compacted away while we looked
+            found.add(table, sstable, crcs)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -39,17 +40,20 @@ def tables(data_dirs: Sequence[Path]) -> Iterator[tuple[TablePath, Path]]:
 
 
 def scan(data_dirs: Sequence[Path]) -> Snapshot:
-    """What a snapshot taken now would hold, less what is in memory."""
+    """What a snapshot taken now would hold, less what is in memory. Cassandra may run: what vanishes was not there."""
     found: dict[TablePath, FoundTable] = {}
     for path, directory in tables(data_dirs):
         table = found.setdefault(path, FoundTable(path))
         for name, component, entry in _components(directory):
-            status = entry.stat(follow_symlinks=False)
-            file = FoundFile(component, entry.path, status.st_size, status.st_dev, status.st_ino, status.st_mtime_ns)
-            table.sstables.setdefault(name, FoundSSTable(name)).files[component] = file
+            with suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                file = FoundFile(
+                    component, entry.path, status.st_size, status.st_dev, status.st_ino, status.st_mtime_ns
+                )
+                table.sstables.setdefault(name, FoundSSTable(name)).files[component] = file
     dropped = 0
     for table in found.values():
-        partial = [name for name, one in table.sstables.items() if TOC not in one.files or one.missing()]
+        partial = [name for name, one in table.sstables.items() if not _whole(one)]
         dropped += len(partial)
         for name in partial:
             del table.sstables[name]
@@ -99,6 +103,13 @@ def unflushed(data_dirs: Sequence[Path]) -> Path | None:
         if logs:
             return logs[0].parent
     return None
+
+
+def _whole(sstable: FoundSSTable) -> bool:
+    try:
+        return TOC in sstable.files and not sstable.missing()
+    except FileNotFoundError:
+        return False
 
 
 def _components(directory: Path) -> Iterator[tuple[str, str, os.DirEntry[str]]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent import catalog, records
+from agent.cli import backup_plan
 from agent.cli.console import Exit
 from agent.cli.run import Runs, locked
 from agent.protocol import Location
@@ -23,8 +25,8 @@ from tests.fakes.sstables import NodeData, live_files, table_id, write_sstable
 from tests.unit.agent.cli.conftest import HOST_ID, PATH, TARGET
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from agent.cache import Known
+    from agent.sstables import FoundSSTable
     from backends.base import ObjectStore
     from tests.unit.agent.cli.conftest import Stopped
     from tests.unit.agent.conftest import World
@@ -86,6 +88,25 @@ def test_a_dry_run_says_what_would_be_sent_and_writes_nothing(node: Stopped) -> 
     again = node.back_up("t2", "--dry-run", "--json").json
     assert (again["sendFiles"], again["sendBytes"], again["reuseBytes"]) == (0, 0, done["bytes"])
     assert (node.stored(), node.files()) == (keys, disk)
+
+
+def test_a_dry_run_bears_a_compaction(node: Stopped, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a snapshot files go while they are looked at."""
+    whole = node.back_up("t1", "--dry-run", "--json").json
+    read = backup_plan.integrity.identities
+    gone: list[str] = []
+
+    def compacted(sstable: FoundSSTable, known: Known) -> dict[str, int]:
+        if not gone:
+            gone.append(sstable.name)
+            for file in sstable.files.values():
+                Path(file.path).unlink()
+        return read(sstable, known)
+
+    monkeypatch.setattr("agent.integrity.identities", compacted)
+    planned = node.back_up("t1", "--dry-run", "--json")
+    assert (planned.code, bool(gone)) == (Exit.DONE, True), planned.err
+    assert 0 < planned.json["sendFiles"] < whole["sendFiles"]
 
 
 def test_a_tag_that_exists_is_refused_before_anything_is_linked(node: Stopped) -> None:

@@ -150,6 +150,22 @@ def test_what_is_still_being_written_is_dropped_from_a_scan(node: Disk) -> None:
     }
 
 
+def test_a_scan_bears_files_that_go(node: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = node.root / "data"
+    missing = sstables.FoundSSTable.missing
+
+    def late(sstable: sstables.FoundSSTable) -> list[str]:
+        if sstable.name == "da-2-bti":
+            for path in data.glob("app/events-*/da-2-*"):
+                path.unlink()
+        return missing(sstable)
+
+    monkeypatch.setattr(sstables.FoundSSTable, "missing", late)
+    found = live.scan([data])
+    assert found.dropped == 1
+    assert sum(len(table.sstables) for table in found.tables) == 4
+
+
 def test_a_commit_log_is_seen(node: Disk) -> None:
     assert live.unflushed([node.root / "data"]) is None
     log = node.root / "commitlog" / "CommitLog-7-1.log"

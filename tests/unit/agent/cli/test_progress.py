@@ -35,9 +35,7 @@ def test_a_bar_is_as_full_as_the_work_is_done() -> None:
 
 def test_a_narrow_terminal_gets_a_shorter_bar_and_all_that_is_said() -> None:
     shown = operation(bytes=100 * MIB, bytes_done=50 * MIB, rate=MIB)
-    assert (
-        progress.bar(shown, 72) == "Uploading [#####-----] 50.0 MiB of 100.0 MiB (50%), 1.0 MiB/s, 0:50 left"
-    )
+    assert progress.bar(shown, 72) == "Uploading [#####-----] 50.0 MiB of 100.0 MiB (50%), 1.0 MiB/s, 0:50 left"
     for columns in (1, 20, 60, 66, 70, 79, 200):
         assert len(progress.bar(shown, columns)) <= columns
         if columns >= 62:
