@@ -1,4 +1,4 @@
-"""cassandra-medusa's backups, made into ours. Read from its source (0.31.0); 0.20 and later lay out the same.
+"""cassandra-medusa's backups, made into ours. Read from its source, 0.31.0 and 0.20.1, which lay out the same.
 
     [<prefix>/]<fqdn>/<backup>/meta/manifest.json          [{keyspace, columnfamily, objects: [{path, MD5, size}]}]
                                    /tokenmap.json          {fqdn: {tokens, rack, dc, is_up}}, of the whole datacenter

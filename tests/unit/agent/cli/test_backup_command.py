@@ -266,9 +266,10 @@ def test_restore_refuses_what_is_not_empty(node: Stopped) -> None:
     where = node.root / "restored" / "data"
     where.mkdir(parents=True)
     (where / "letters.txt").touch()
-    refused = node.restore()
-    assert refused.code == Exit.FAILED
-    assert "letters.txt is in it): nothing was touched" in refused.err
+    for _ in range(2):  # asking again makes it no emptier
+        refused = node.restore()
+        assert refused.code == Exit.FAILED
+        assert "letters.txt is in it): nothing was touched" in refused.err
     planned = node.restore("restored", "--dry-run", "--json")
     assert (planned.code, planned.json["empty"], planned.json["fits"]) == (Exit.FAILED, False, True)
     (where / "letters.txt").unlink()
