@@ -142,8 +142,9 @@ def test_a_broken_record_hides_no_other(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_and_again(place: Place) -> None:
-    """The first try is slow, and is stopped while it sends; the second one goes on with its snapshot."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_and_again(place: Place, number: signal.Signals) -> None:
+    """The first try is slow, and ends while it sends; the second one goes on with its snapshot."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "agent", *place.backup_command("t1", "--bandwidth", "100K")]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -153,10 +154,10 @@ def test_ctrl_c_and_again(place: Place) -> None:
         said.append(line)
         if line.startswith(b"Uploading"):
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (Exit.INTERRUPTED, b""), (said, err)
-    assert b"give the same command again" in err
+    assert (process.returncode, out) == (-number if number == signal.SIGKILL else Exit.INTERRUPTED, b""), (said, err)
+    assert (b"give the same command again" in err) == (number == signal.SIGINT)
     assert b"Traceback" not in err
     taken = {path.stat().st_ino for path in place.data.glob("*/*/snapshots/*/*-Data.db")}
     assert taken
