@@ -47,6 +47,8 @@ def test_back_up_list_show_restore(node: Stopped) -> None:
     assert done.json["complete"]
     assert done.json["hostId"] == HOST_ID
     assert not snapshots(node)
+    state = {path.name for path in (node.root / ".cassandra-agent").rglob("*") if path.is_file()}
+    assert state <= {"lock", "checksums"}, "what is done needs no journal"
     listed = node.agent("list", "--target", TARGET, "--json")
     (record,) = listed.json
     assert (record["tag"], record["datacenter"], record["cluster"]) == ("t1", "dc1", "shop")

@@ -99,6 +99,8 @@ def test_a_backup_of_two_nodes_is_complete_and_restores(bucket: Bucket) -> None:
     schema = bucket.objects(f"ours/{catalog.schema_key('shop', 'b1', 'dc1')}")
     assert b"CREATE KEYSPACE app" in next(iter(schema.values()))
     assert not [key for key in bucket.objects("ours/") if "/pending/" in key]
+    left = [path for path in (bucket.root / "state").rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["lock"], "what is done needs no journal"
 
 
 def test_a_large_data_file_is_copied_and_never_read(bucket: Bucket) -> None:
@@ -286,6 +288,18 @@ def test_what_was_still_being_written_is_left_out(bucket: Bucket) -> None:
     assert bucket.migrate().code == Exit.DONE
     shown = agent("show", "b1", "--target", TARGET, "--json", open_store=bucket.buckets.opened).json
     assert shown["nodes"][0]["totals"]["droppedSstables"] == 1
+
+
+def test_a_copy_that_came_out_short(bucket: Bucket) -> None:
+    """What was copied is what the manifest says, or is told at once: a listing of ours would call it another object."""
+
+    async def short(source: str, target: str) -> Any:
+        data = await read_all(bucket.memory, source, 64 << 20)
+        return await bucket.memory.put(target, BytesBody(data[:-1]))
+
+    bucket.memory.copy = short  # type: ignore[method-assign]
+    refused = bucket.migrate()
+    assert (refused.code, "it was written over meanwhile" in refused.err) == (Exit.FAILED, True), refused.err
 
 
 def test_what_vanishes_after_it_was_written_is_no_backup(bucket: Bucket) -> None:
