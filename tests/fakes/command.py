@@ -47,13 +47,13 @@ class Buckets:
         yield PrefixStore(store, place.prefix) if place.prefix else store
 
 
-def agent(*arguments: object, open_store: Opener | None = None) -> Ended:
+def agent(*arguments: object, open_store: Opener | None = None, log: str = "") -> Ended:
     """To its end. Not for a test that is a coroutine: it has a loop of its own."""
     out, err = io.StringIO(), io.StringIO()
     try:
         with redirect_stdout(out), redirect_stderr(err):
             parsed = parser().parse_args([str(one) for one in arguments])
-            code = cli.main(parsed, out=out, err=err, env={}, open_store=open_store)
+            code = cli.main(parsed, out=out, err=err, env={"AGENT_LOG_LEVEL": log}, open_store=open_store)
     except SystemExit as ended:
         code = int(ended.code or 0)
     finally:

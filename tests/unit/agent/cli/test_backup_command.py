@@ -18,7 +18,7 @@ from agent.protocol import Location
 from backends.base import BytesBody
 from backends.errors import Kind
 from backends.memory import MemoryStore
-from tests.fakes.command import agent_here
+from tests.fakes.command import agent, agent_here
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.faulty_store import error as store_error
 from tests.fakes.sstables import NodeData, live_files, table_id, write_sstable
@@ -221,6 +221,21 @@ def test_two_data_directories(node: Stopped) -> None:
     found = live_files(restored[0] / "data") | live_files(restored[1])
     assert found == restored_by(node) | live_files(second)
     assert live_files(restored[1])
+
+
+@pytest.mark.parametrize("log", ["", "ERROR"])
+def test_a_bug_is_one_sentence_and_its_trace_is_for_who_asks(node: Stopped, log: str) -> None:
+    store = FaultyStore(MemoryStore())
+    node.buckets.stores["s3://bucket"] = store
+    store.fail("put", Fault(ValueError("odd"), times=1000, skip=2))  # type: ignore[arg-type]
+    command = ("backup", "--snapshot", "nightly", "--offline", "--target", TARGET, "--data-dir", node.root / "data")
+    known = ("--config-dir", node.config, "--host-id", HOST_ID, "--tokens-file", node.tokens, "--json", "--quiet")
+    node.data.snapshot("nightly")
+    ended = agent(*command, *known, open_store=node.buckets.opened, log=log)
+    assert (ended.code, ended.out) == (Exit.FAILED, "")
+    assert ended.err.endswith("error: unexpected ValueError: odd; AGENT_LOG_LEVEL=ERROR shows where\n")
+    assert ("Traceback" in ended.err) == bool(log)
+    assert (ended.err.count("\n") == 1) == (not log)
 
 
 def test_a_run_that_is_not_finished_is_not_another_ones(node: Stopped) -> None:
