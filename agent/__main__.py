@@ -1,4 +1,4 @@
-"""``python -m agent serve | init | inspect``."""
+"""``python -m agent serve | init | inspect``, and the commands of agent/cli."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import gc
 if __name__ == "__main__":
     gc.disable()  # what imports make is no garbage, and looking for some is an eighth of the start; main() enables it
 
-import argparse
 import asyncio
 import os
 import signal
@@ -17,6 +16,7 @@ import structlog
 import uvloop
 
 from agent import init, logs
+from agent.cli import main as cli
 from agent.errors import AgentError, Reason, failure
 from agent.serve import Agent, inspect
 from agent.settings import VERSION, Settings
@@ -38,18 +38,25 @@ async def _run(command: str, settings: Settings) -> int:
     return 0
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="agent", description="The backup agent beside a Cassandra node.")
-    parser.add_argument("--version", action="version", version=VERSION)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> cli.Parser:
+    made = cli.Parser(prog="agent", description="The backup agent beside a Cassandra node.")
+    made.add_argument("--version", action="version", version=VERSION)
+    commands = made.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="the sidecar: snapshots, backups, the API")
     commands.add_parser(
         "init", help="the init container: Cassandra's configuration, and a restore where one is planned"
     )
     commands.add_parser("inspect", help="the API of a bucket's catalog alone, without a Cassandra")
-    arguments = parser.parse_args()
+    cli.add_to(commands)
+    return made
+
+
+def main() -> int:
+    arguments = parser().parse_args()
     gc.freeze()  # what was imported stays, and need not be looked through again and again
     gc.enable()
+    if arguments.command in cli.COMMANDS:
+        return cli.main(arguments)
     logs.setup(os.environ.get("AGENT_LOG_LEVEL", "INFO").upper())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -144,14 +144,14 @@ def cassandra_yaml(
         settings |= _sized(around, "commitlog_segment_size", 8)
         settings |= _sized(around, "commitlog_total_space", max(16, around.disk // 8 // jvm.MIB))
     if restored is not None and not around.empty:
-        settings |= _carried(restored)
+        settings |= carried(restored)
     elif node.allocate_tokens_for_local_replication_factor and not around.thrift:
         settings["allocate_tokens_for_local_replication_factor"] = node.allocate_tokens_for_local_replication_factor
     return settings
 
 
-def _carried(restored: Restored) -> dict[str, Any]:
-    """Where the restored data belongs.
+def carried(restored: Restored) -> dict[str, Any]:
+    """Settings of a restored node: where its data belongs.
 
     Cassandra reads the tokens at its first start and wants their number for ever. What the files need is set whatever
     the source's cassandra.yaml said: a node that finds files which it may not have does not start.

@@ -85,6 +85,9 @@ def failure(error: BaseException) -> Failure:
         case OSError() if error.errno in _FULL:
             message = f"the data volume is full ({error.strerror}): free space or enlarge the volume"
             return Failure(reason=Reason.DISK_FULL, message=message, retryable=True)
+        case PermissionError() if error.filename:
+            message = f"{error.filename} is not open to this user ({error.strerror}): run as Cassandra's user"
+            return Failure(reason=Reason.CONFIGURATION_INVALID, message=message)
         case _:
             message = f"unexpected {type(error).__name__}: {error}; the agent's log has the trace"
             return Failure(reason=Reason.INTERNAL, message=message)

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     RESTORE = "restore"
     COLLECT = "collect"
     FORGET = "forget"
+    MIGRATE = "migrate"
 
 
 class State(StrEnum):
@@ -217,6 +218,21 @@ class RestorePlan(Wire):
     include_auth: bool = True
     concurrent_transfers: int = 0  # as in BackupSpec
     bandwidth: int = 0
+
+
+class MigrateSpec(Wire):
+    """Makes a backup of ours out of one of cassandra-medusa's, by copies inside the store where that is possible."""
+
+    location: Location
+    source: Location  # where Medusa's nodes are: its bucket and prefix
+    backup: str  # Medusa's name of it
+    cluster: str  # which Medusa does not record
+    tag: str
+    backup_id: str  # the same for every try
+    epoch: str  # as in BackupSpec
+    dry_run: bool = False
+    concurrent_transfers: int = 0  # as in BackupSpec
+    bandwidth: int = 0  # bytes a second of what is read
 
 
 class Progress(Wire, omit_defaults=False):

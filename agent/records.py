@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-async def find(store: ObjectStore, key: str) -> bytes | None:
+async def find(store: ObjectStore, key: str, limit: int = MAX_OBJECT) -> bytes | None:
     try:
-        return await read_all(store, key, MAX_OBJECT)
+        return await read_all(store, key, limit)
     except NotFound:
         return None
 

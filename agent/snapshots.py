@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
@@ -21,8 +21,6 @@ from agent.errors import AgentError, Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
-
-    from agent.cassandra import Cassandra
 
 KEEP = 24 * 3600.0  # seconds that a snapshot waits for its backup; longer than any backup waits for its nodes
 _TRIES = 3
@@ -39,10 +37,18 @@ class Taken(msgspec.Struct, kw_only=True):
     facts: Facts
 
 
+class Taker(Protocol):
+    """A node that can be snapshotted: Cassandra, or a disk whose Cassandra is stopped (agent/cli/offline.py)."""
+
+    async def take_snapshot(self, name: str, /) -> None: ...
+    async def clear_snapshot(self, name: str, /) -> None: ...
+    async def facts(self) -> Facts: ...
+
+
 class Snapshots:
     """All of one node's. Takes and clears of one tag take turns."""
 
-    def __init__(self, cassandra: Cassandra, data_dirs: Sequence[Path], state_dir: Path) -> None:
+    def __init__(self, cassandra: Taker, data_dirs: Sequence[Path], state_dir: Path) -> None:
         self._cassandra = cassandra
         self._data_dirs = tuple(data_dirs)
         self._directory = state_dir / "snapshots"
