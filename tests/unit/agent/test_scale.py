@@ -1,0 +1,100 @@
+"""Very many SSTables: a backup with nothing new is nearly free, and none takes much memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent import sstables
+from agent.backup import BackupHandler
+from agent.cache import Cache
+from agent.job import Job
+from agent.journal import Entry, Journal
+from agent.protocol import BackupSpec, Kind, Operation, OperationRequest, State
+from tests.fakes.sstables import BIG, table_id
+from tests.unit.agent.conftest import LOCATION
+from tests.unit.agent.scale import TABLES, Node, Swallowing
+from tests.unit.agent.test_backup import Reads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from agent.sstables import Snapshot
+    from backends.base import ObjectStore
+
+SSTABLES = 12_500
+TOC = "\n".join(BIG).encode()
+
+
+def plant(data: Path) -> None:
+    """A snapshot of 100,000 files; Data.db is a hole of 3 MiB, whose Digest says something or other."""
+    for number in range(TABLES):
+        directory = data / "app" / f"t{number}-{table_id(number)}" / "snapshots" / "co-t"
+        directory.mkdir(parents=True)
+        place = str(directory)
+        for one in range(SSTABLES // TABLES):
+            for component in BIG:
+                content = TOC if component == "TOC.txt" else b"%d" % (one * 100 + number)
+                descriptor = os.open(f"{place}/nb-{one}-big-{component}", os.O_WRONLY | os.O_CREAT)
+                if component == "Data.db":
+                    os.ftruncate(descriptor, 3 << 20)
+                else:
+                    os.write(descriptor, content)
+                os.close(descriptor)
+        listed = [f"nb-{one}-big-Data.db" for one in range(SSTABLES // TABLES)]
+        (directory / "manifest.json").write_text(json.dumps({"files": listed}))
+
+
+@pytest.mark.slow
+async def test_nothing_new_is_nearly_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one rewritten Statistics.db costs its own bytes."""
+    monkeypatch.setattr("agent.cache.RACY", -(10**18))  # the files are new
+    await asyncio.to_thread(plant, tmp_path / "data")
+    node = Node(tmp_path, lambda: sstables.scan([tmp_path / "data"], "co-t"))
+    first = await node.back_up("e1")
+    assert first["files"] == 8 * SSTABLES
+    assert node.store.sent == first["bytes"]
+
+    with monkeypatch.context() as patched:
+        reads = Reads(patched)
+        node.store.requests = node.store.sent = 0
+        began = time.monotonic()
+        await node.back_up("e2")
+        took = time.monotonic() - began
+    assert node.store.sent == 0
+    assert {name.rpartition("-")[2] for name in reads.bytes} <= {"TOC.txt", "manifest.json"}  # which files there are
+    assert node.store.requests < 150
+    assert took < 15
+
+    (directory,) = (tmp_path / "data" / "app").glob("t7-*/snapshots/co-t")
+    (directory / "tmp").write_bytes(b"rewritten")
+    (directory / "tmp").rename(directory / "nb-70-big-Statistics.db")
+    node.store.requests = 0
+    await node.back_up("e3")
+    assert node.store.sent == len(b"rewritten")
+    assert node.store.requests < 150
+
+
+LIMIT = 256  # MiB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["tebibyte", "million", "decode"])
+def test_memory_stays_small(tmp_path: Path, what: str) -> None:
+    """The peak of a process that backs up 1 TiB, or a million components, or that reads their manifest."""
+    command = [sys.executable, "-m", "tests.unit.agent.scale", what, str(tmp_path)]
+    root = Path(__file__).resolve().parents[3]
+    ended = subprocess.run(command, check=False, cwd=root, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    told = json.loads(ended.stdout.splitlines()[-1])
+    print(told)
+    assert told["peak"] < LIMIT, told
