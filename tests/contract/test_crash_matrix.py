@@ -38,8 +38,8 @@ OVERHEAD = 1.02  # headers, framing, listings and the manifest
 
 
 def grow(data: NodeData) -> int:
-    """A large file for each 300 MiB, and small SSTables beside them. Their bytes."""
-    large = tuple(f"nb-{number}-big" for number in range(max(1, MIB // 300)))
+    """A large file for each 200 MiB, and small SSTables beside them. Their bytes."""
+    large = tuple(f"nb-{number}-big" for number in range(max(1, MIB // 200)))
     data.table("app", "large", 1, large, size=(MIB << 20) * 9 // 10 // len(large))
     small = tuple(f"nb-{number}-big" for number in range(MIB // 4))
     data.table("app", "small", 2, small, size=(MIB << 20) // 10 // len(small))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+import agent.serve
+import backends.s3
 from agent import bundle, catalog, integrity
 from agent.backup import BackupHandler
 from agent.cache import Cache
