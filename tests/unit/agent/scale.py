@@ -164,7 +164,7 @@ class Node:
 
 
 class Listing(Swallowing):
-    """Has all of a snapshot but every tenth SSTable, which it gets; it knows their names without keeping them."""
+    """Has all of a snapshot but every fiftieth SSTable, which it gets; it knows their names without keeping them."""
 
     def __init__(self, snapshot_: Snapshot) -> None:
         super().__init__()
@@ -187,13 +187,13 @@ class Listing(Swallowing):
             yield ObjectMeta(f"c/d/n/{key}", size)
 
 
-def _keys(snapshot_: Snapshot, tenth: str) -> Iterator[tuple[str, int]]:
-    """Every tenth SSTable has the epoch ``tenth``; where that is the others', too, it is left out."""
+def _keys(snapshot_: Snapshot, new: str) -> Iterator[tuple[str, int]]:
+    """Every fiftieth SSTable has the epoch ``new``; where that is the others', too, it is left out."""
     for table in snapshot_.tables:
         prefix = catalog.table_prefix("h", table.path)
         for number, sstable in enumerate(table.sstables.values()):
-            epoch = "e0" if number % 10 else tenth
-            if number % 10 or tenth != "e0":
+            epoch = "e0" if number % 50 else new
+            if epoch != new or new != "e0":
                 entry = Planned(prefix, sstable, {name: crc(file.path) for name, file in sstable.files.items()})
                 for piece in entry.layout():
                     yield f"{entry.directory}{piece.name}-{epoch}", piece.size
@@ -207,7 +207,7 @@ def peak() -> int:
 
 
 def million(root: Path) -> dict[str, Any]:
-    """A tenth is new, the rest is known to the cache of an earlier backup. The manifest is left in ``root``."""
+    """A fiftieth is new, the rest is there; all is read, as without a cache of an earlier backup. The manifest is left in ``root``."""
     integrity.measure = lambda path, size=None, **_: Sums(size or 0, crc(path))  # type: ignore[assignment]
     integrity._data_crc = lambda _sstable, file: crc(file.path)
     bundle.read = lambda item: bytes(item.size)
@@ -241,12 +241,7 @@ def tebibyte(root: Path) -> dict[str, Any]:
 
 
 def decode(root: Path) -> dict[str, Any]:
-    """In a process of its own, as the manifest's maker was larger."""
-    if not (root / "manifest").exists():
-        if os.fork() == 0:
-            million(root)
-            os._exit(0)
-        os.wait()
+    """What :func:`million` left."""
     began = time.monotonic()
     manifest = catalog.decode_manifest((root / "manifest").read_bytes())
     count = sum(len(sstable.components) for table in manifest.tables for sstable in table.sstables)
