@@ -199,7 +199,6 @@ async def _plan(run: _Run, snapshot: Snapshot, checksums: Cache) -> Plan:
 
 async def _begin(run: _Run, send: list[Planned], reuse: Reused) -> upload.Uploader:
     """Tells what there is to do, and how fast."""
-
     files, size = await asyncio.to_thread(lambda: (sum(one.count for one in send), sum(one.size for one in send)))
     await run.job.enter("Uploading", files=files + reuse.files, size=size + reuse.size)
     run.job.reused(reuse.files, reuse.size)

@@ -11,7 +11,7 @@ from agent.catalog import StoredObject, Table, Totals
 from agent.layout import Entry, Member, Piece, Sized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from agent.catalog import SSTable
     from agent.sstables import FoundSSTable, FoundTable, Snapshot

@@ -7,7 +7,6 @@ import os
 import ssl
 import sys
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -18,6 +17,7 @@ from tests.contract.server import ROOT, free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
 CLUSTER, DATACENTER, NODE = "my cluster", "dc1", "c-0"
 

@@ -1,6 +1,6 @@
 """A node with very many SSTables or very large ones, a store that swallows bytes, and what memory a backup then takes:
 
-    python -m tests.unit.agent.scale tebibyte|million|decode DIRECTORY
+python -m tests.unit.agent.scale tebibyte|million|decode DIRECTORY
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-import agent.serve
-import backends.s3
+import agent.serve  # noqa: F401  what an agent has loaded
+import backends.s3  # noqa: F401
 from agent import bundle, catalog, integrity
 from agent.backup import BackupHandler
 from agent.cache import Cache
@@ -207,7 +207,7 @@ def peak() -> int:
 
 
 def million(root: Path) -> dict[str, Any]:
-    """A fiftieth is new, the rest is there; all is read, as without a cache of an earlier backup. The manifest is left in ``root``."""
+    """A fiftieth is new, the rest is there; all is read, as without a cache of an earlier backup. The manifest is left."""
     integrity.measure = lambda path, size=None, **_: Sums(size or 0, crc(path))  # type: ignore[assignment]
     integrity._data_crc = lambda _sstable, file: crc(file.path)
     bundle.read = lambda item: bytes(item.size)

@@ -59,6 +59,7 @@ async def test_nothing_new_is_nearly_free(tmp_path: Path, monkeypatch: pytest.Mo
         took = time.monotonic() - began
     assert node.store.sent == 0
     assert {name.rpartition("-")[2] for name in reads.bytes} <= {"TOC.txt", "manifest.json"}  # which files there are
+    sys.stdout.write(f"{node.store.requests} requests, {took:.1f} s\n")
     assert node.store.requests < 150
     assert took < 15
 
@@ -85,5 +86,5 @@ def test_memory_stays_small(tmp_path: Path, works: list[str]) -> None:
         ended = subprocess.run(command, check=False, cwd=root, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr[-3000:]
         told = json.loads(ended.stdout.splitlines()[-1])
-        print(work, told)
+        sys.stdout.write(f"{work}: {told}\n")
         assert told["peak"] < LIMIT, told
