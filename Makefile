@@ -49,6 +49,11 @@ test: venv ## unit, contract and API rings: real API server and object stores, n
 test-unit: venv ## the unit ring alone: no process, no network
 	$(PY) -m pytest tests/unit $(ARGS)
 
+.PHONY: crash-matrix
+crash-matrix: venv ## a backup of 1 GiB whose agent is killed 50 times, on a real MinIO; minutes
+	dev/tool minio >/dev/null
+	CRASH_KILLS=50 CRASH_MIB=1024 $(PY) -m pytest tests/contract/test_crash_matrix.py -s $(ARGS)
+
 .PHONY: e2e
 e2e: venv ## every scenario on a real cluster; SMOKE=1 for what CI runs; STORAGE=s3|gcs|azure|file
 	STORAGE=$(STORAGE) $(PY) -m pytest tests/e2e $(if $(SMOKE),-m $(smoke)) -s $(ARGS)

@@ -9,6 +9,7 @@ The snapshot is cleared on every way out, and kept when only the process ends or
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,11 @@ from agent.uploads import Owner, UploadJournal
 from backends.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from agent.cache import Cache
     from agent.job import Job
-    from agent.plan import Planned, Sendable
+    from agent.plan import Planned, Reused, Sendable
     from agent.snapshots import Snapshots, Taken
     from agent.sstables import FoundSSTable, FoundTable, Snapshot
     from agent.stores import Opener
@@ -170,7 +171,7 @@ class BackupHandler:
         await deltas.learn(run.store, run.path, run.host_id, found)
         send, reuse = await asyncio.to_thread(found.settle)
         await _take_up(run, send)
-        await run.claim.pin(found.keys(reuse))
+        await run.claim.pin(reuse.keys())
         sender = await _begin(run, send, reuse)
         del reuse
         await sender.send(send)
@@ -205,8 +206,7 @@ async def _plan(run: _Run, snapshot: Snapshot, checksums: Cache) -> Plan:
         raise AgentError(Reason.NOTHING_TO_BACK_UP, message)
     claim = run.claim
     found = Plan(run.host_id, run.spec.epoch, full=run.spec.full, condemned=claim.condemned, other=claim.other_epoch())
-    work, files = await asyncio.to_thread(_survey, snapshot)
-    await run.job.enter("Planning", files=files)
+    await run.job.enter("Planning", files=await asyncio.to_thread(_survey, snapshot))
     known = await asyncio.to_thread(checksums.load)
 
     def read(batch: list[tuple[FoundTable, FoundSSTable]]) -> int:
@@ -217,23 +217,19 @@ async def _plan(run: _Run, snapshot: Snapshot, checksums: Cache) -> Plan:
             files += len(crcs)
         return files
 
-    async def step(begin: int) -> None:
-        run.job.file_done(await asyncio.to_thread(read, work[begin : begin + _BATCH]))
+    async def step(batch: list[tuple[FoundTable, FoundSSTable]]) -> None:
+        run.job.file_done(await asyncio.to_thread(read, batch))
 
-    await each(range(0, len(work), _BATCH), _READERS, step)
+    await each(_batches(snapshot), _READERS, step)
     await asyncio.to_thread(checksums.keep, known)
     return found
 
 
-async def _begin(run: _Run, send: list[Planned], reuse: list[Planned]) -> upload.Uploader:
+async def _begin(run: _Run, send: list[Planned], reuse: Reused) -> upload.Uploader:
     """Tells what there is to do, and how fast."""
-
-    def measure(items: list[Planned]) -> tuple[int, int]:
-        return sum(item.count for item in items), sum(item.size for item in items)
-
-    (files, size), (files_there, size_there) = await asyncio.to_thread(lambda: (measure(send), measure(reuse)))
-    await run.job.enter("Uploading", files=files + files_there, size=size + size_there)
-    run.job.reused(files_there, size_there)
+    files, size = await asyncio.to_thread(lambda: (sum(one.count for one in send), sum(one.size for one in send)))
+    await run.job.enter("Uploading", files=files + reuse.files, size=size + reuse.size)
+    run.job.reused(reuse.files, reuse.size)
     spec = run.spec
     flow = Flow.of(spec.concurrent_transfers, spec.bandwidth, finish_within=spec.finish_within, total=size)
 
@@ -266,10 +262,16 @@ async def _heal(run: _Run, found: Plan, sender: upload.Uploader) -> None:
     raise AgentError(Reason.OBJECT_MISSING, message, retryable=True)
 
 
-def _survey(snapshot: Snapshot) -> tuple[list[tuple[FoundTable, FoundSSTable]], int]:
-    """All SSTables, and the count of components with bytes."""
-    work = [(table, sstable) for table in snapshot.tables for sstable in table.sstables.values()]
-    return work, sum(1 for file in snapshot.files() if file.size)
+def _survey(snapshot: Snapshot) -> int:
+    """The count of components with bytes."""
+    sstables = (sstable for table in snapshot.tables for sstable in table.sstables.values())
+    return sum(1 for sstable in sstables for _, size in sstable.files.sizes() if size)
+
+
+def _batches(snapshot: Snapshot) -> Iterator[list[tuple[FoundTable, FoundSSTable]]]:
+    work = ((table, sstable) for table in snapshot.tables for sstable in table.sstables.values())
+    while batch := list(itertools.islice(work, _BATCH)):
+        yield batch
 
 
 async def _list(run: _Run, see: Callable[[str, int], None]) -> None:

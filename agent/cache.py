@@ -109,7 +109,7 @@ class Known:
         old = len(self._inodes)
         added = self._added
         seen = ((self._inodes[at], at) for at in range(old) if self._seen[at])
-        order = array("Q", (at for _, at in merge(seen, *_runs(added, old))))
+        order = array("I", (at for _, at in merge(seen, *_runs(added, old))))
         loaded = (self._inodes, self._devices, self._sizes, self._times, self._crcs)
         for column in range(_COLUMNS):
             there = loaded[column]
@@ -124,7 +124,7 @@ def _runs(added: array[int], first: int) -> list[Iterator[tuple[int, int]]]:
     """
     count = len(added) // _COLUMNS
     runs = [range(begin, min(begin + _RUN, count)) for begin in range(0, count, _RUN)]
-    ordered = [array("Q", sorted(run, key=lambda at: added[at * _COLUMNS])) for run in runs]
+    ordered = [array("I", sorted(run, key=lambda at: added[at * _COLUMNS])) for run in runs]
     return [((added[at * _COLUMNS], first + at) for at in run) for run in ordered]
 
 

@@ -85,8 +85,8 @@ class Files(MutableMapping[str, FoundFile]):
 
     def sizes(self) -> Iterator[tuple[str, int]]:
         """(component, size), without the rest of each."""
-        for at, component in enumerate(self._names):
-            yield component, int.from_bytes(self._numbers[at * 24 : at * 24 + 8], "little")
+        for component, (size, _, _) in zip(self._names, _NUMBERS.iter_unpack(self._numbers), strict=True):
+            yield component, size
         for component, file in (self._odd or {}).items():
             yield component, file.size
 

@@ -11,7 +11,7 @@ from agent.catalog import StoredObject, Table, Totals
 from agent.layout import Entry, Member, Piece, Sized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from agent.catalog import SSTable
     from agent.sstables import FoundSSTable, FoundTable, Snapshot
@@ -96,6 +96,33 @@ class Planned:
         return self.entry.layout()[self.at]
 
 
+class Reused:
+    """What is there already: ``files`` and ``size`` are of what is used of it. Each is made when it is asked for."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.size = 0
+        self._at: dict[Entry, int] = {}  # a bit for each of the entry's objects
+
+    def add(self, entry: Entry, at: int, piece: Piece) -> None:
+        self.files += len(piece.members)
+        self.size += piece.used
+        self._at[entry] = self._at.get(entry, 0) | 1 << at
+
+    def __iter__(self) -> Iterator[Planned]:
+        for entry, bits in self._at.items():
+            for at, piece in enumerate(entry.layout()):
+                if bits >> at & 1:
+                    yield Planned(entry, at, piece)
+
+    def __len__(self) -> int:
+        return sum(bits.bit_count() for bits in self._at.values())
+
+    def keys(self) -> list[str]:
+        """To be gone through, again and again."""
+        return cast("list[str]", _Stream(lambda: (one.key for one in self)))
+
+
 class Plan:
     """Filled SSTable by SSTable, then shown the listing; what the listing does not have gets our epoch.
 
@@ -163,16 +190,16 @@ class Plan:
                 have[Sized(one.name, one.size, one.crc)] = identity.removeprefix(entry.directory), one.offset
         entry.delta(have, self._olds[entry])
 
-    def settle(self) -> tuple[list[Planned], list[Planned]]:
+    def settle(self) -> tuple[list[Planned], Reused]:
         """(to send, largest first; to reuse). Every one has its key afterwards."""
-        send, reuse = [], []
+        send: list[Planned] = []
+        reuse = Reused()
         for entry in self._entries():
             for at, piece in enumerate(entry.layout()):
-                one = Planned(entry, at, piece)
                 if entry.epochs[at]:
-                    reuse.append(one)
+                    reuse.add(entry, at, piece)
                 else:
-                    send.append(one)
+                    send.append(Planned(entry, at, piece))
         return self._send(send, self._epoch), reuse
 
     def confirm(self, condemned: Container[str], key: str, size: int) -> None:
@@ -235,10 +262,6 @@ class Plan:
             files=sum(len(sstable.files) for table in snapshot.tables for sstable in table.sstables.values()),
             bytes=everything, new_bytes=sent, reused_bytes=everything - sent, dropped_sstables=snapshot.dropped,
         )  # fmt: skip
-
-    def keys(self, items: Sequence[Planned]) -> list[str]:
-        """Made when they are asked for, to be gone through."""
-        return cast("list[str]", _Stream(lambda: (one.key for one in items)))
 
     def _entries(self) -> Iterator[Entry]:
         for table in self._tables.values():

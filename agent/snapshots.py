@@ -129,7 +129,15 @@ class Snapshots:
             log.info("an abandoned snapshot is cleared", snapshot=name)
             await self.clear(tag)
             swept.append(tag)
+        await asyncio.to_thread(self._forget_gone, found)
         return swept
+
+    def _forget_gone(self, found: Iterable[str]) -> None:
+        """Words about snapshots that somebody else cleared, or that a lost volume had."""
+        there = {name.removeprefix(PREFIX) for name in found}
+        for path in self._directory.glob("*.json") if self._directory.is_dir() else ():
+            if path.stem not in there and (taken := self._read(path.stem)) and clock.seconds_since(taken.at) >= KEEP:
+                files.remove(path)
 
     async def _on_disk(self, name: str) -> list[Path]:
         found = await asyncio.to_thread(sstables.snapshots, self._data_dirs, name)

@@ -52,18 +52,19 @@ def text(value: Manifest | Pending) -> Iterator[bytes]:
 
 def compress(pieces: Iterable[bytes], level: int = 6) -> bytes:
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj()
-    found: list[bytes] = []
+    found = io.BytesIO()  # gives its bytes away without a copy
     waiting: list[bytes] = []
     size = 0
     for piece in pieces:
         waiting.append(piece)
         size += len(piece)
         if size >= _PIECE:
-            found.append(compressor.compress(b"".join(waiting)))
+            found.write(compressor.compress(b"".join(waiting)))
             waiting.clear()
             size = 0
-    found += [compressor.compress(b"".join(waiting)), compressor.flush()]
-    return b"".join(found)
+    found.write(compressor.compress(b"".join(waiting)))
+    found.write(compressor.flush())
+    return found.getvalue()
 
 
 def in_lines(data: bytes) -> bool:

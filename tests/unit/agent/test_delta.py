@@ -242,7 +242,7 @@ def test_a_manifest_that_cannot_be_right_is_not_believed(components: list[Compon
     found = changed({OLD: "e1"}, *components, keys={0: f"{PREFIX}{key}-e1"})
     send, reuse = found.settle()
     assert [(one.size, one.key.startswith(f"{PREFIX}b~30-")) for one in send] == [(30, True)]
-    assert reuse == []
+    assert not reuse
 
 
 def test_the_newest_epoch_of_an_old_bundle_is_used_but_ours_is_better() -> None:

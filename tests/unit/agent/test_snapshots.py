@@ -1,14 +1,17 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from agent.errors import AgentError
-from agent.files import write_atomic
+from agent.files import remove_tree, write_atomic
 from agent.protocol import Kind, State
 from agent.snapshots import Taken
+from backends.errors import Kind as StoreKind
+from tests.fakes.faulty_store import FaultyStore
+from tests.fakes.faulty_store import error as store_error
 from tests.unit.agent.conftest import request
 
 if TYPE_CHECKING:
@@ -118,6 +121,67 @@ async def test_the_janitor_clears_what_nobody_waits_for(world: World) -> None:
         assert await agent.snapshots.sweep(["busy"]) == ["crashed", "old"]
     assert {path.name for path in world.data.snapshots("*")} == {"co-busy", "co-fresh", "users"}
     assert msgspec.json.decode((file.parent / "fresh.json").read_bytes(), type=Taken).operation == "s"
+
+
+async def test_the_janitor_does_without_cassandra(world: World) -> None:
+    world.data.snapshot("co-crashed")
+    async with world.agent() as agent:
+        old = await agent.snapshots.take("s", "old")
+        file: Path = world.settings.state_dir / "snapshots" / "old.json"
+        write_atomic(file, msgspec.json.encode(msgspec.structs.replace(old, at="2020-01-01T00:00:00Z")))
+        world.cassandra.down = True
+        assert await agent.snapshots.sweep([]) == ["crashed", "old"]
+    assert world.data.snapshots("*") == []
+    assert list(file.parent.iterdir()) == []
+
+
+async def test_what_is_said_of_a_snapshot_goes_with_it_and_not_before(world: World) -> None:
+    """Somebody cleared both by hand; one is so young that it may just be in the making."""
+    async with world.agent() as agent:
+        old = await agent.snapshots.take("s", "old")
+        await agent.snapshots.take("s", "young")
+        file: Path = world.settings.state_dir / "snapshots" / "old.json"
+        write_atomic(file, msgspec.json.encode(msgspec.structs.replace(old, at="2020-01-01T00:00:00Z")))
+        for path in world.data.snapshots("*"):
+            remove_tree(path)
+        assert await agent.snapshots.sweep([]) == []
+        assert [path.name for path in file.parent.iterdir()] == ["young.json"]
+
+
+@pytest.mark.parametrize("end", ["Succeeded", "Failed", "Cancelled"])
+async def test_every_end_of_a_backup_clears_its_snapshot_though_cassandra_is_away(world: World, end: str) -> None:
+    class Slow(FaultyStore):
+        async def put(self, key: str, body: Any, *, if_absent: bool = False) -> Any:
+            if end == "Cancelled" and "/data/" in key:
+                await agent.operations.cancel("b")
+            return await super().put(key, body, if_absent=if_absent)
+
+    world.store = store = Slow(world.memory)
+    async with world.agent() as agent:
+        await world.do(agent, "s", Kind.SNAPSHOT, {"tag": "t1"})
+        world.cassandra.down = True
+        if end == "Failed":
+            store.fail("list", store_error(StoreKind.FORBIDDEN))
+        operation = await world.do(agent, "b", Kind.BACKUP, world.backup_spec())
+        assert operation.state == end, operation.error
+        assert world.data.snapshots("co-t1") == []
+        assert await agent.snapshots.taken("t1") is None
+
+
+async def test_a_snapshot_that_waits_for_another_try_is_swept_when_nobody_comes(world: World) -> None:
+    world.store = store = FaultyStore(world.memory)
+    store.fail("list", store_error(StoreKind.UNAVAILABLE))
+    async with world.agent() as agent:
+        operation = await world.back_up(agent)
+        assert operation.state is State.FAILED
+        assert await agent.snapshots.sweep([]) == []
+        taken = await agent.snapshots.taken("t1")
+        assert taken is not None
+        file: Path = world.settings.state_dir / "snapshots" / "t1.json"
+        write_atomic(file, msgspec.json.encode(msgspec.structs.replace(taken, at="2020-01-01T00:00:00Z")))
+        world.cassandra.down = True
+        assert await agent.snapshots.sweep([]) == ["t1"]
+    assert world.data.snapshots("co-t1") == []
 
 
 @pytest.mark.parametrize("tag", ["../x", ""])
