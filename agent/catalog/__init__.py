@@ -28,7 +28,6 @@ from agent.catalog.codec import (
     decode_manifest,
     decode_pending,
     decode_record,
-    decode_references,
     decompress,
     digest,
     encode,
@@ -64,12 +63,12 @@ from agent.catalog.manifest import (
     Manifest,
     Owner,
     Pending,
-    References,
     SSTable,
     StoredObject,
     Table,
     Totals,
 )
+from agent.catalog.references import read_references
 
 __all__ = [
     "BUNDLE",
@@ -84,7 +83,6 @@ __all__ = [
     "NodePath",
     "Owner",
     "Pending",
-    "References",
     "SSTable",
     "StoredObject",
     "Table",
@@ -99,7 +97,6 @@ __all__ = [
     "decode_manifest",
     "decode_pending",
     "decode_record",
-    "decode_references",
     "decompress",
     "derived_epoch",
     "digest",
@@ -110,6 +107,7 @@ __all__ = [
     "invalid",
     "is_bundle",
     "owns_epoch",
+    "read_references",
     "record_key",
     "schema_key",
     "size_in",
