@@ -131,7 +131,7 @@ def keys(data: bytes) -> Iterator[str]:
                 yield msgspec.json.decode(line, type=str)
             if msgspec.json.decode(line, type=_Foot).keys != count:
                 raise invalid("it does not name as many keys as it says")
-    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+    except (zstandard.ZstdError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(str(error)) from error
 
 

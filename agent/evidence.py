@@ -98,13 +98,11 @@ async def _check_gone(store: ObjectStore, path: NodePath, tag: str, backup_id: s
 def _manifest(store: str, key: str, data: bytes, needed: Needed) -> str:
     """The backup that it is of."""
     try:
-        found = catalog.decode_references(data)
+        backup_id = catalog.read_references(data, needed.live.add)
     except AgentError as error:
         raise _unreadable(store, key, error, "bring it back, or forget its backup") from error
-    for stored in found.objects:
-        needed.live.add(stored.key)
     needed.live.settle()  # most backups name the same objects
-    return found.backup_id
+    return backup_id
 
 
 def _digest_of(record: ClusterRecord, path: NodePath) -> str | None:

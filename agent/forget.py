@@ -124,7 +124,7 @@ async def _manifest(store: ObjectStore, path: NodePath, spec: ForgetSpec) -> tup
     if (data := await records.find(store, meta.key)) is None:
         return "", 0.0
     try:
-        return (await asyncio.to_thread(catalog.decode_references, data)).backup_id, meta.modified
+        return await asyncio.to_thread(catalog.read_references, data, lambda _key: None), meta.modified
     except AgentError:
         return spec.backup_id, meta.modified
 

@@ -29,7 +29,6 @@ from agent.catalog.codec import (
     decode_manifest,
     decode_pending,
     decode_record,
-    decode_references,
     decompress,
     digest,
     encode,
@@ -66,12 +65,12 @@ from agent.catalog.manifest import (
     Manifest,
     Owner,
     Pending,
-    References,
     SSTable,
     StoredObject,
     Table,
     Totals,
 )
+from agent.catalog.references import read_references
 
 __all__ = [
     "BUNDLE",
@@ -86,7 +85,6 @@ __all__ = [
     "NodePath",
     "Owner",
     "Pending",
-    "References",
     "SSTable",
     "StoredObject",
     "Table",
@@ -101,7 +99,6 @@ __all__ = [
     "decode_manifest",
     "decode_pending",
     "decode_record",
-    "decode_references",
     "decompress",
     "derived_epoch",
     "digest",
@@ -113,6 +110,7 @@ __all__ = [
     "invalid",
     "is_bundle",
     "owns_epoch",
+    "read_references",
     "record_key",
     "schema_key",
     "size_in",

@@ -11,8 +11,7 @@ import zstandard
 
 from agent.catalog import stream
 from agent.catalog.check import check_manifest, invalid
-from agent.catalog.keys import split_key
-from agent.catalog.manifest import FORMAT, MANIFEST_FORMAT, Manifest, Pending, References
+from agent.catalog.manifest import FORMAT, Manifest, Pending
 from agent.errors import AgentError, Reason
 from agent.protocol import ClusterRecord
 
@@ -81,25 +80,11 @@ def find_sstables(
     ]
 
 
-def decode_references(data: bytes, limit: int = MAX_MANIFEST) -> References:
-    """A manifest's objects alone. Raises ManifestInvalid: what is not understood may name anything."""
-    try:
-        found = msgspec.json.decode(decompress(data, limit), type=References)
-    except msgspec.MsgspecError as error:
-        raise invalid(str(error)) from error
-    if not 1 <= found.format <= MANIFEST_FORMAT:
-        raise invalid(f"it has format {found.format}, this agent reads 1 to {MANIFEST_FORMAT}")
-    for stored in found.objects:
-        if not split_key(stored.key)[0]:
-            raise invalid(f"odd object {stored.key!r}")
-    return found
-
-
 def decode_pending(data: bytes) -> Pending:
     """Raises ManifestInvalid."""
     try:
         pending = msgspec.json.decode(decompress(data), type=Pending)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(str(error)) from error
     if pending.format != FORMAT:
         raise invalid(f"it has format {pending.format}, this agent reads {FORMAT}")

@@ -111,14 +111,6 @@ class Pending(Wire):
     epoch: str = ""
 
 
-class References(Wire):
-    """What a collector needs of a Manifest: all else in it is passed over."""
-
-    format: int
-    backup_id: str
-    objects: list[StoredObject]
-
-
 class Owner(Wire):
     """Who wrote under this path first: the datacenter's UID and where it lives."""
 

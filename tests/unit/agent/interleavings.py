@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _DISKS = ({0, 1}, {0, 2}, {0, 1, 2}, {1, 3})
 _OPENINGS = (
     (), ("collect", "back up"), ("collect", "back up"), ("back up", "back up", "collect"), ("collect", "collect"),
-    ("back up",), ("collect", "back up", "collect"), ("collect",),
+    ("back up", "collect", "day", "collect"), ("collect", "back up", "collect"), ("collect",),
 )  # fmt: skip
 _STRIDES = (50, 1, 2, 3, 5, 8, 13, 50)  # requests that go well, one after the other
 _OUTCOMES = (
@@ -57,6 +57,9 @@ class Interleaving(Scene):
         await self.past(_PAST[self.choose(8)])
         self.disk = _DISKS[self.choose(4)]
         for beginning in _OPENINGS[self.choose(8)]:
+            if beginning == "day":
+                await self.passes(25 * HOUR, heartbeats=True)
+                continue
             name = self._agent()
             work = self.collect(name) if beginning == "collect" else self.back_up(name, self._next())
             await self.advance(self.spawn(name, work).get_name(), self.choose(24))

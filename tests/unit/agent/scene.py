@@ -11,7 +11,7 @@ import itertools
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,19 @@ LOCATION = Location(backup_type="MEMORY", target="bucket")
 
 class LostError(AssertionError):
     """A complete backup lacks something."""
+
+
+# The same ones are looked at again and again: after each request of an interleaving.
+_record = lru_cache(256)(catalog.decode_record)
+_record_key = lru_cache(256)(partial(catalog.record_key, "c", datacenter="dc"))
+_manifest_key = lru_cache(256)(PATH.manifest)
+
+
+@lru_cache(256)
+def _manifest(data: bytes) -> tuple[str, list[tuple[str, str]]]:
+    """(digest, [(key, identity) of each object])."""
+    objects = catalog.decode_manifest(data).objects
+    return catalog.digest(data), [(PATH.root + one.key, catalog.split_key(one.key)[0]) for one in objects]
 
 
 @dataclass(eq=False)
@@ -358,9 +371,8 @@ class Scene:
 
     def check(self) -> None:
         for backup in self.backups:
-            key = catalog.record_key("c", backup.tag, "dc")
-            there = self.store._objects.get(key)
-            record = catalog.decode_record(there[1]) if there else None
+            there = self.store._objects.get(_record_key(backup.tag))
+            record = _record(there[1]) if there else None
             if backup.complete and not backup.abandoned and (record is None or record.backup_id != backup.id):
                 raise LostError(f"the record of {backup.tag} is gone")
             if record is not None:
@@ -368,15 +380,14 @@ class Scene:
 
     def _check_record(self, record: Any) -> None:
         for node in record.nodes:
-            there = self.store._objects.get(PATH.manifest(record.tag))
-            if there is None or catalog.digest(there[1]) != node.digest:
+            there = self.store._objects.get(_manifest_key(record.tag))
+            if there is None or (manifest := _manifest(there[1]))[0] != node.digest:
                 raise LostError(f"the manifest of {record.tag} is gone")
-            for stored in catalog.decode_manifest(there[1]).objects:
-                key = PATH.root + stored.key
+            for key, identity in manifest[1]:
                 found = self.store._objects.get(key)
                 if found is None and self.destroyed.get(key, 0) > self.looked.get(node.digest, 0):
                     continue  # an accident after the backup had looked
                 if found is None:
                     raise LostError(f"{record.tag} needs {key}")
-                if found[1] != self.pool.content[catalog.split_key(stored.key)[0]]:
+                if found[1] != self.pool.content[identity]:
                     raise LostError(f"{record.tag} needs other bytes at {key}")

@@ -54,7 +54,7 @@ def test_every_complete_backup_is_whole_at_every_point(runner: asyncio.Runner, t
     pool = Pool(tmp_path)
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=[*HealthCheck])
-    @given(st.binary(min_size=24, max_size=96))
+    @given(st.binary(min_size=24, max_size=64))
     def holds(tape: bytes) -> None:
         runner.run(Interleaving(pool, tape).run())
 

@@ -508,8 +508,8 @@ async def test_a_spec_that_makes_no_sense_is_refused(bucket: Bucket, wrong: dict
 
 @pytest.mark.slow
 async def test_memory_does_not_follow_the_bucket() -> None:
-    """A quarter of the keys in each of two manifests, the others candidates."""
-    count = 100_000
+    """A quarter of the keys in each of two manifests, the others candidates: nothing is ever whole in memory."""
+    count = 20_000
     names = [object_key(f"nb-{number:07d}-big") for number in range(count)]
 
     class Large(FaultyStore):
@@ -532,7 +532,7 @@ async def test_memory_does_not_follow_the_bucket() -> None:
         tracemalloc.stop()
     assert (found.objects, found.live, found.candidates) == (count, count // 2, count // 2)
     assert len(found.keys) == 1_000
-    assert peak < 24 << 20
+    assert peak < 8 << 20
 
 
 def test_a_list_says_its_keys_in_order_and_how_many() -> None:

@@ -9,21 +9,34 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from agent import catalog
+from agent import catalog, records
 from agent.catalog import FORMAT, NodePath
 from agent.errors import AgentError
 from agent.forget import ForgetHandler
-from agent.protocol import ClusterRecord, ForgetSpec, Kind, OperationRequest, RecordedNode
+from agent.protocol import (
+    ClusterRecord,
+    CollectSpec,
+    CommitSpec,
+    ForgetSpec,
+    Kind,
+    OperationRequest,
+    RecordedNode,
+    State,
+)
 from backends.errors import Kind as StoreKind
 from backends.errors import StoreError
+from backends.memory import MemoryStore
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.faulty_store import error as store_error
-from tests.unit.agent.conftest import LOCATION
+from tests.fakes.sstables import write_sstable
+from tests.unit.agent.backups import PATH, content, expected
+from tests.unit.agent.conftest import LOCATION, digest_of
 from tests.unit.agent.pool import StandingJob
 from tests.unit.agent.test_collector import DAY, HOUR, Bucket, Dying, manifest, object_key
 
 if TYPE_CHECKING:
     from agent.job import Job
+    from tests.unit.agent.conftest import World
 
 NODES = ("n", "n-1", "n-10", "n.a")
 
@@ -153,6 +166,33 @@ async def test_it_may_die_at_any_request_and_goes_on(cluster: Cluster) -> None:
         if not dying.died.is_set():
             break
     assert step > 20, "it makes more requests than that"
+
+
+async def test_an_agent_forgets_and_frees_and_the_other_backup_stays_whole(world: World) -> None:
+    """All of it by operations, as an operator asks for them."""
+    now = 1_800_000_000.0
+    world.store = world.memory = MemoryStore(clock=lambda: now)
+    about = {"location": LOCATION, "cluster": "my cluster", "datacenter": "dc1"}
+    async with world.agent() as agent:
+        for number, tag in enumerate(("t1", "t2"), start=1):
+            write_sstable(world.data.data_dirs[0] / world.data.tables[0], "nb-9-big", size=700, seed=number)
+            more = {"epoch": f"e{number}", "backup_id": f"uid-{number}"}
+            node = digest_of(await world.back_up(agent, tag, **more))
+            spec = CommitSpec(tag=tag, backup_id=f"uid-{number}", nodes=[node], **about)
+            assert (await world.do(agent, f"c-{tag}", Kind.COMMIT, spec)).state is State.SUCCEEDED
+        before = await world.keys()
+        forgotten = await world.do(agent, "f", Kind.FORGET, ForgetSpec(tag="t1", backup_id="uid-1", **about))
+        assert forgotten.result == {"manifests": 1}, forgotten.error
+        for number in range(2):
+            now += DAY + 1
+            cycle = await world.do(agent, f"gc-{number}", Kind.COLLECT, CollectSpec(node="c-0", **about))
+            assert cycle.state is State.SUCCEEDED, cycle.error
+        assert (cycle.result["candidates"], cycle.result["deleted"]) == (1, 1)
+        manifest = await records.find_manifest(world.memory, PATH, "t2")
+    assert manifest is not None
+    assert await content(world.memory, manifest[0]) == expected(world)
+    gone = {key for key in before if "/data/" in key} - set(await world.keys())
+    assert ["nb-9-big" in key and key.endswith("-e1") for key in gone] == [True]
 
 
 async def test_a_failure_is_told_and_the_next_try_ends_it(cluster: Cluster) -> None:
