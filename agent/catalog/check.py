@@ -23,7 +23,9 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,221}\Z")
 
 def check_manifest(manifest: Manifest) -> None:
     """Names that climb out, sizes that do not add up, objects that are not there: ManifestInvalid."""
-    if not 1 <= manifest.format <= MANIFEST_FORMAT:
+    if manifest.format > MANIFEST_FORMAT:
+        raise invalid(newer(manifest.format, MANIFEST_FORMAT))
+    if manifest.format < 1:
         raise invalid(f"it has format {manifest.format}, this agent reads 1 to {MANIFEST_FORMAT}")
     bundles = [_check_object(stored) for stored in manifest.objects]
     seen: set[tuple[TablePath, str]] = set()
@@ -72,6 +74,10 @@ def _check_component(component: Component, objects: list[StoredObject], bundles:
         raise invalid(f"{component.name} reaches past its object")
     if not bundles[component.object] and component.size != whole:
         raise invalid(f"{component.name} is a part of an object that is no bundle")
+
+
+def newer(found: int, ours: int) -> str:
+    return f"it has format {found}, and this agent reads up to {ours}: use the version of the agent that wrote it"
 
 
 def invalid(what: str) -> AgentError:
