@@ -11,7 +11,7 @@ from awscrt import checksums
 from isal.isal_zlib import crc32
 
 from agent.catalog import DATA
-from agent.errors import AgentError, Reason
+from agent.errors import AgentError, Reason, reading
 from agent.sstables import DIGEST
 from backends.checksums import crc32c
 
@@ -40,6 +40,11 @@ def measure(path: StrPath, size: int | None = None, *, digest: bool = False) -> 
 
     ``digest`` also computes CRC32: zlib's is slower, and only Data.db needs it.
     """
+    with reading(path):
+        return _measure(path, size, digest=digest)
+
+
+def _measure(path: StrPath, size: int | None, *, digest: bool) -> Sums:
     castagnoli, plain, position = 0, 0, 0
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
