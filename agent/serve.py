@@ -47,7 +47,7 @@ class Agent:
         stores = Stores()
         open_store = open_store or stores.opened
         self.operations: Operations = Operations(
-            Journal(settings.state_dir / "operations"),
+            Journal(settings.state_dir / "operations", settings.owner),
             self._handlers(open_store),
             ended=self.metrics.ended,
         )
