@@ -29,7 +29,8 @@ class Member(NamedTuple):
 class Item:
     """An object: a large component, or a bundle of small ones of one SSTable, in order of name.
 
-    ``identity`` is relative to the node's root; ``epoch`` is that of the object that has the bytes.
+    ``identity`` is relative to the node's root; ``epoch`` is that of the object that has the bytes. ``crc32c`` is that
+    of the whole, once it was sent, where the members do not tell it.
     """
 
     identity: str
@@ -37,6 +38,7 @@ class Item:
     members: tuple[Member, ...]
     bundle: bool
     epoch: str = ""
+    crc32c: int = -1
 
     @property
     def key(self) -> str:
@@ -127,7 +129,7 @@ class Plan:
                 file = member.file
                 components.append(Component(file.component, file.size, member.crc, len(objects), offset))
                 offset += file.size
-            objects.append(StoredObject(item.key, item.size))
+            objects.append(StoredObject(item.key, item.size, item.crc32c))
         return SSTable(sstable.name, sorted(components, key=lambda component: component.name))
 
 

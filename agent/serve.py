@@ -24,6 +24,7 @@ from agent.routes import CatalogRoutes, MetricsRoute, NodeRoutes
 from agent.snapshots import Snapshots
 from agent.stores import Stores
 from agent.tasks import ClearHandler, CommitHandler, ProbeHandler, SnapshotHandler
+from agent.verify_run import VerifyHandler
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -53,6 +54,7 @@ class Agent:
         )
         self.metrics.watch(lambda: [job.operation for job in self.operations.unfinished()])
         self.metrics.watch_stores(stores)
+        self.metrics.watch_verifications(self.operations.all)
         self._open_store = open_store
 
     def _handlers(self, open_store: Opener) -> dict[Kind, Handler]:
@@ -68,6 +70,7 @@ class Agent:
             ),
             Kind.COMMIT: CommitHandler(open_store),
             Kind.CLEAR_SNAPSHOTS: ClearHandler(self.snapshots, lambda: self.operations),
+            Kind.VERIFY: VerifyHandler(open_store, settings.data_dirs, settings.state_dir),
         }
 
     async def run(self, stop: asyncio.Event, *, started: asyncio.Event | None = None) -> None:

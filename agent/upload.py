@@ -17,6 +17,7 @@ import structlog
 from agent import bundle, integrity
 from agent.bundle import MeteredBytes
 from agent.catalog import BUNDLED
+from agent.errors import reading
 from agent.flow import MeteredBody, side_by_side
 from agent.integrity import Crc32, Sums
 from backends.errors import SourceChanged, StoreError
@@ -61,9 +62,14 @@ class Uploader:
         self._single = min(single, store.capabilities.max_put)
         self._part = max(part, store.capabilities.min_part)
         self._unfinished: set[_Parts] = set()
+        self._if_absent = False
 
-    async def send(self, items: list[Item]) -> None:
-        """All of them, in their order, or the first error; what was sent stays, for the next try to find."""
+    async def send(self, items: list[Item], *, if_absent: bool = False) -> None:
+        """All of them, in their order, or the first error; what was sent stays, for the next try to find.
+
+        ``if_absent``: an object that is there stays as it is, and is AlreadyExists.
+        """
+        self._if_absent = if_absent
         large = self._large(item for item in items if item.size > BUNDLED)
         small = (partial(self._put, item) for item in items if item.size <= BUNDLED)
         try:
@@ -96,7 +102,9 @@ class Uploader:
                     body = self._body(path, 0, item.size, inspector=Crc32(check))
                 else:
                     body = self._body(path, 0, item.size, checksum=member.crc)
-            await self._store.put(self._root + item.key, body)
+            with reading(item.members[0].file.path):
+                await self._store.put(self._root + item.key, body, if_absent=self._if_absent)
+            _keep_sum(item, body.crc32c)
         self._done(item)
 
     async def _send_part(self, parts: _Parts, number: int) -> None:
@@ -112,14 +120,16 @@ class Uploader:
                     self._unfinished.add(parts)
                     parts.id = await self._store.create_upload(key)
             body = self._body(member.file.path, offset, length, inspector=inspector)
-            part = await self._store.upload_part(key, parts.id, number, body)
+            with reading(member.file.path):
+                part = await self._store.upload_part(key, parts.id, number, body)
             parts.sums[number] = Sums(length, body.crc32c or 0, inspector.value if inspector else None)
             parts.sent[number] = part
             last = len(parts.sent) == parts.count
         if last:
             parts.check()
             async with self._flow.slot(0):
-                await self._store.complete_upload(key, parts.id, [parts.sent[one] for one in sorted(parts.sent)])
+                sent = [parts.sent[one] for one in sorted(parts.sent)]
+                await self._store.complete_upload(key, parts.id, sent, if_absent=self._if_absent)
             self._unfinished.discard(parts)
             self._done(item)
 
@@ -157,10 +167,17 @@ class _Parts:
         """What was read is what was planned: else there will be no object."""
         (member,) = self.item.members
         sums = integrity.combine([self.sums[number] for number in sorted(self.sums)])
+        _keep_sum(self.item, sums.crc32c)
         if member.data:
             integrity.check_data(member.file.path, member.crc, sums.crc32 or 0)
         elif sums.crc32c != member.crc:
             raise integrity.changed(member.file.path, "its bytes are not the ones that were read before")
+
+
+def _keep_sum(item: Item, crc32c: int | None) -> None:
+    """For the manifest: the store's checksum is a CRC32C, and of Data.db Cassandra's Digest tells another one."""
+    if crc32c is not None and any(member.data for member in item.members):
+        item.crc32c = crc32c
 
 
 async def abort_stale(store: ObjectStore, root: str, epoch: str) -> int:

@@ -52,6 +52,8 @@ def _check_object(stored: StoredObject) -> bool:
     found, _ = split_key(stored.key)
     if not found or not {"", ".", ".."}.isdisjoint(stored.key.split("/")) or stored.size != size_in(found):
         raise invalid(f"odd object {stored.key!r} of {stored.size} bytes")
+    if not -1 <= stored.crc32c < 1 << 32:
+        raise invalid(f"odd checksum of {stored.key!r}")
     return is_bundle(found)
 
 
