@@ -9,6 +9,7 @@ from isal.isal_zlib import crc32
 
 from agent import integrity
 from agent.bandwidth import Tally
+from agent.errors import reading
 from backends.base import BytesBody
 from backends.checksums import crc32c
 
@@ -25,6 +26,11 @@ def read(item: Sendable) -> bytes:
 
 
 def _read(member: Member) -> bytes:
+    with reading(member.file.path):
+        return _checked(member)
+
+
+def _checked(member: Member) -> bytes:
     path, size = member.file.path, member.file.size
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

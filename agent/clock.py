@@ -30,3 +30,12 @@ def seconds_since(text: str) -> float:
     if then.tzinfo is None:
         return 0.0
     return (datetime.now(UTC) - then).total_seconds()
+
+
+def timestamp(text: str) -> float:
+    """Epoch seconds of ``text`` (RFC 3339); 0 for an empty or unreadable one."""
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        return 0.0
+    return then.timestamp() if then.tzinfo is not None else 0.0

@@ -7,10 +7,15 @@ Everything else that reaches an operation's end (StoreError, OSError, a bug) bec
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from agent.protocol import Failure
 from backends.errors import Kind, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Reason(StrEnum):
@@ -39,6 +44,7 @@ class Reason(StrEnum):
     COLLECT_REFUSED = "CollectRefused"
     BACKUP_RUNNING = "BackupRunning"
     DISK_FULL = "DiskFull"
+    FILE_UNREADABLE = "FileUnreadable"
     VOLUME_NOT_EMPTY = "VolumeNotEmpty"
     INVALID_SPEC = "InvalidSpec"
     CONFIGURATION_INVALID = "ConfigurationInvalid"
@@ -71,6 +77,30 @@ _STORE_REASONS = {
     Kind.STORE_FULL: Reason.STORAGE_FULL,
 }
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+_BROKEN = frozenset({errno.EIO, errno.EUCLEAN, errno.ESTALE, errno.ENXIO, errno.ENODEV})
+UNREADABLE = _FORBIDDEN | _BROKEN
+
+
+@contextmanager
+def reading(path: object) -> Iterator[None]:
+    """What the disk refuses gets the file's name: a read does not know it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in UNREADABLE:
+            raise unreadable(error, path) from error
+        raise
+
+
+def unreadable(error: OSError, path: object = None) -> AgentError:
+    """Of an error in :data:`UNREADABLE`; ``path`` where the error does not name the file."""
+    where = path or error.filename or "a file of the data volume"
+    if error.errno in _FORBIDDEN:
+        advice = "the agent runs as the user that owns Cassandra's files, and must be let at them"
+    else:
+        advice = "the disk is failing: look at the node's kernel log, and replace the volume or the node"
+    return AgentError(Reason.FILE_UNREADABLE, f"{where} cannot be read or written ({error.strerror}): {advice}")
 
 
 def failure(error: BaseException) -> Failure:
@@ -85,9 +115,8 @@ def failure(error: BaseException) -> Failure:
         case OSError() if error.errno in _FULL:
             message = f"the data volume is full ({error.strerror}): free space or enlarge the volume"
             return Failure(reason=Reason.DISK_FULL, message=message, retryable=True)
-        case PermissionError() if error.filename:
-            message = f"{error.filename} is not open to this user ({error.strerror}): run as Cassandra's user"
-            return Failure(reason=Reason.CONFIGURATION_INVALID, message=message)
+        case OSError() if error.errno == errno.EIO or (error.errno in UNREADABLE and error.filename):
+            return failure(unreadable(error))
         case _:
             message = f"unexpected {type(error).__name__}: {error}; the agent's log has the trace"
             return Failure(reason=Reason.INTERNAL, message=message)

@@ -99,7 +99,7 @@ async def reachable(hosts: Iterable[str], port: int) -> list[str]:
 async def _restore(settings: Settings, plan: RestorePlan, stop: asyncio.Event, open_store: Opener) -> Operation:
     """Serves the API meanwhile. What failed stays readable for a while: a restarting container would hide it."""
     handler = RestoreHandler(open_store, settings.data_dirs, settings.state_dir)
-    operations = Operations(Journal(settings.state_dir / "operations"), {Kind.RESTORE: handler})
+    operations = Operations(Journal(settings.state_dir / "operations", settings.owner), {Kind.RESTORE: handler})
     app = server.application(server.read_token(settings.credentials_dir))
     server.OperationRoutes(operations).add_to(app)
     await operations.load(resume=False)  # the plan says what to do, and may have changed

@@ -11,7 +11,7 @@ from awscrt import checksums
 from isal.isal_zlib import crc32
 
 from agent.catalog import DATA
-from agent.errors import AgentError, Reason
+from agent.errors import AgentError, Reason, reading
 from agent.sstables import DIGEST
 from backends.checksums import crc32c
 
@@ -40,6 +40,11 @@ def measure(path: StrPath, size: int | None = None, *, offset: int = 0, digest: 
 
     SnapshotGone when it is gone or too short. ``digest`` also computes CRC32, which only Data.db needs.
     """
+    with reading(path):
+        return _measure(path, size, offset, digest=digest)
+
+
+def _measure(path: StrPath, size: int | None, offset: int, *, digest: bool) -> Sums:
     castagnoli, plain, position = 0, 0, 0
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -65,9 +65,10 @@ class Entry:
 
     ``epochs`` are those of the objects that have the bytes, by piece; empty: nothing is there. ``pieces`` is None for
     whole ones, which are made when they are looked at. ``seen`` has a bit a piece, see :meth:`Plan.confirm`.
+    ``sums`` are CRC32C of what was sent, where the manifest does not tell it otherwise; empty for none.
     """
 
-    __slots__ = ("_crcs", "epochs", "pieces", "prefix", "seen", "sstable")
+    __slots__ = ("_crcs", "epochs", "pieces", "prefix", "seen", "sstable", "sums")
 
     def __init__(self, prefix: str, sstable: FoundSSTable, crcs: Mapping[str, int]) -> None:
         self.prefix = prefix
@@ -76,6 +77,7 @@ class Entry:
         self.pieces: tuple[Piece, ...] | None = None
         self.epochs: tuple[str, ...] = ("",) * sum(1 for _ in _groups(self.components()))
         self.seen = 0
+        self.sums: tuple[int, ...] = ()
 
     @property
     def directory(self) -> str:
@@ -124,6 +126,16 @@ class Entry:
         large = sum(1 for piece in self.layout() if not piece.bundle)
         self.pieces = None
         self.epochs = (*self.epochs[:large], *("" for _ in self.layout()[large:]))
+        self.sums = self.sums[:large]
+
+    def sum(self, at: int) -> int:
+        """CRC32C of an object, -1 where it is not known."""
+        return self.sums[at] if at < len(self.sums) else -1
+
+    def keep_sum(self, at: int, crc32c: int) -> None:
+        known = [self.sum(other) for other in range(len(self.epochs))]
+        known[at] = crc32c
+        self.sums = tuple(known)
 
     def record(self, first: int) -> SSTable:
         """For the manifest; ``first`` is the index of the first of its objects there."""

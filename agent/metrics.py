@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from agent import clock
 from agent.bandwidth import Direction, node_rate
-from agent.protocol import Kind, Operation, State
+from agent.protocol import Kind, Level, Operation, State, Verified
 from backends.errors import Kind as ErrorKind
 
 if TYPE_CHECKING:
@@ -41,6 +43,12 @@ class Metrics:
             "cassandra_agent_event_loop_stall_seconds", "How late the event loop woke a task.", buckets=_STALLS,
             registry=self.registry,
         )  # fmt: skip
+        self._verified = Counter(
+            "cassandra_agent_verified_bytes", "Bytes of objects that verifications read.", registry=self.registry
+        )
+        self._healed = Counter(
+            "cassandra_agent_healed_objects", "Objects that verifications put right.", registry=self.registry
+        )
         for kind in kinds:
             for state in State:
                 if state.final:
@@ -50,6 +58,9 @@ class Metrics:
 
     def ended(self, operation: Operation) -> None:
         progress = operation.progress
+        if (verified := verification(operation)) is not None:
+            self._verified.inc(verified.read_bytes)
+            self._healed.inc(verified.healed)
         self._ended.labels(operation.kind, operation.state).inc()
         self._bytes.labels(operation.kind, "reused").inc(max(0, progress.bytes_reused))
         self._bytes.labels(operation.kind, "moved").inc(max(0, progress.bytes_done - progress.bytes_reused))
@@ -59,6 +70,10 @@ class Metrics:
 
     def watch(self, unfinished: Callable[[], list[Operation]]) -> None:
         self.registry.register(_Running(unfinished))
+
+    def watch_verifications(self, operations: Callable[[], list[Operation]]) -> None:
+        """Of those that the journal keeps, so that a restart of the agent forgets no fault."""
+        self.registry.register(_Verified(operations))
 
     def watch_stores(self, stores: Stores) -> None:
         self.registry.register(_Stores(stores))
@@ -78,6 +93,46 @@ class _Running(Collector):
             rate.add_metric([kind], sum(operation.progress.rate for operation in mine))
         yield running
         yield rate
+
+
+class _Verified(Collector):
+    """What the last verification of each level saw. One that failed saw nothing."""
+
+    def __init__(self, operations: Callable[[], list[Operation]]) -> None:
+        self._operations = operations
+
+    def collect(self) -> Iterator[Metric]:
+        prefix = "cassandra_agent_verify"
+        at = GaugeMetricFamily(f"{prefix}_last_timestamp_seconds", "When it ended.", labels=["level"])
+        missing = GaugeMetricFamily(f"{prefix}_missing_objects", "Not there, after the healing.", labels=["level"])
+        damaged = GaugeMetricFamily(f"{prefix}_damaged_objects", "Not right, after the healing.", labels=["level"])
+        lost = GaugeMetricFamily(f"{prefix}_lost_manifests", "Manifests and records of no use.", labels=["level"])
+        last: dict[Level, tuple[float, Verified]] = {}
+        for operation in self._operations():
+            if (verified := verification(operation)) is not None:
+                ended = clock.timestamp(operation.finished_at)
+                last[verified.level] = max(last.get(verified.level, (0.0, verified)), (ended, verified), key=_when)
+        for level in Level:
+            when, verified = last.get(level, (0.0, Verified(level=level)))
+            at.add_metric([level], when)
+            missing.add_metric([level], verified.missing)
+            damaged.add_metric([level], verified.damaged)
+            lost.add_metric([level], verified.manifests)
+        yield from (at, missing, damaged, lost)
+
+
+def _when(one: tuple[float, Verified]) -> float:
+    return one[0]
+
+
+def verification(operation: Operation) -> Verified | None:
+    """What it saw, of a verification that came to its end."""
+    if operation.kind is not Kind.VERIFY or operation.state is not State.SUCCEEDED:
+        return None
+    try:
+        return msgspec.convert(operation.result, Verified)
+    except msgspec.ValidationError:  # another version's
+        return None
 
 
 class _Stores(Collector):

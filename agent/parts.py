@@ -101,6 +101,7 @@ class Parts:
         """What the store has is what was planned: else there will be no object."""
         (member,) = self.item.members
         sums = integrity.combine([self._sums[number] for number in sorted(self._sums)])
+        keep_sum(self.item, sums.crc32c)
         if member.data:
             integrity.check_data(member.file.path, member.crc, sums.crc32 or 0)
         elif sums.crc32c != member.crc:
@@ -118,6 +119,12 @@ class Parts:
             await drop(store, self.key, upload)
             return False
         return True
+
+
+def keep_sum(item: Sendable, crc32c: int | None) -> None:
+    """For the manifest: the store's checksum is a CRC32C, and of Data.db Cassandra's Digest tells another one."""
+    if crc32c is not None and any(member.data for member in item.members):
+        item.keep_sum(crc32c)
 
 
 async def there(store: ObjectStore, item: Sendable, key: str) -> bool:

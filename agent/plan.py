@@ -32,13 +32,16 @@ class Sendable(Protocol):
     def members(self) -> tuple[Member, ...]: ...
     @property
     def bundle(self) -> bool: ...
+    def keep_sum(self, crc32c: int) -> None:
+        """Of the whole, once it was sent, where the members do not tell it."""
 
 
 @dataclass(slots=True)
 class Item:
     """One by itself.
 
-    ``identity`` is relative to the node's root; ``epoch`` is that of the object that has the bytes.
+    ``identity`` is relative to the node's root; ``epoch`` is that of the object that has the bytes. ``crc32c`` is that
+    of the whole, once it was sent, where the members do not tell it.
     """
 
     identity: str
@@ -46,10 +49,14 @@ class Item:
     members: tuple[Member, ...]
     bundle: bool
     epoch: str = ""
+    crc32c: int = -1
 
     @property
     def key(self) -> str:
         return f"{self.identity}-{self.epoch}"
+
+    def keep_sum(self, crc32c: int) -> None:
+        self.crc32c = crc32c
 
 
 class Planned:
@@ -90,6 +97,9 @@ class Planned:
     def members(self) -> tuple[Member, ...]:
         files = self.entry.sstable.files
         return tuple(Member(files[one.name], one.crc) for one, _ in self._piece.members)
+
+    def keep_sum(self, crc32c: int) -> None:
+        self.entry.keep_sum(self.at, crc32c)
 
     @property
     def _piece(self) -> Piece:
@@ -168,6 +178,11 @@ class Plan:
         if catalog.is_bundle(identity) and catalog.size_in(identity) == size:
             olds = self._olds.setdefault(entry, {})
             olds[name] = self._better(olds.get(name, ""), epoch)
+
+    def identities(self) -> Iterator[str]:
+        """Of all its objects, as they are planned now."""
+        for entry in self._entries():
+            yield from (entry.directory + piece.name for piece in entry.layout())
 
     def lacking(self) -> bool:
         """A bundle is not there, but others of its SSTable are: an older manifest may tell what they hold."""
@@ -311,8 +326,8 @@ class Plan:
         for found in snapshot.tables:
             for entry in self._of(found):
                 directory = entry.directory
-                for piece, epoch in zip(entry.layout(), entry.epochs, strict=True):
-                    yield StoredObject(f"{directory}{piece.name}-{epoch}", piece.size)
+                for at, (piece, epoch) in enumerate(zip(entry.layout(), entry.epochs, strict=True)):
+                    yield StoredObject(f"{directory}{piece.name}-{epoch}", piece.size, entry.sum(at))
 
     def _of(self, table: FoundTable) -> list[Entry]:
         entries = self._tables.get(catalog.table_prefix(self._host_id, table.path), _NONE)

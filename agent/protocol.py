@@ -38,6 +38,7 @@ class Kind(StrEnum):
     COLLECT = "collect"
     FORGET = "forget"
     MIGRATE = "migrate"
+    VERIFY = "verify"
 
 
 class State(StrEnum):
@@ -203,6 +204,89 @@ class ForgetSpec(Wire):
     datacenter: str
     tag: str
     backup_id: str
+
+
+class Level(StrEnum):
+    """How closely a verification looks. Each begins with the listing."""
+
+    SIZE = "Size"  # every object is there, and as large as it was
+    HASH = "Hash"  # and the checksum that the store keeps of it is the manifest's
+    READ = "Read"  # and a share of them is read, and every component's checksum made anew
+
+
+class VerifySpec(Wire):
+    """Holds what the bucket has of one node against its manifests. ``Operation.result`` is a ``Verified``."""
+
+    location: Location
+    cluster: str
+    datacenter: str
+    node: str
+    tag: str = ""  # one backup; empty: every complete one that has this node
+    level: Level = Level.SIZE
+    share: float = 1.0  # of the bytes, for Read: one run goes on where the last one ended, so 1/share runs read all
+    heal: bool = False  # put right what this node's disk still has
+    concurrent_transfers: int = 0  # as in BackupSpec
+    bandwidth: int = 0
+
+
+class Fault(StrEnum):
+    """What is wrong with an object, or with what names objects."""
+
+    MISSING = "Missing"
+    WRONG_SIZE = "WrongSize"
+    DAMAGED = "Damaged"  # its bytes, or the store's checksum of them, are not the manifest's
+    UNREADABLE = "Unreadable"  # the store lists it and does not give it
+    MANIFEST_MISSING = "ManifestMissing"
+    MANIFEST_CHANGED = "ManifestChanged"
+    MANIFEST_INVALID = "ManifestInvalid"
+    RECORD_INVALID = "RecordInvalid"
+
+
+class Healing(StrEnum):
+    """What became of a fault. Only Healed is over."""
+
+    NOT_TRIED = ""
+    HEALED = "Healed"  # sent again, and looked at again
+    NOT_ON_DISK = "NotOnDisk"  # this node has no file of these bytes any more
+    REFUSED = "Refused"  # the store lets nobody overwrite it
+    FAILED = "Failed"
+
+
+class Finding(Wire):
+    """One fault. ``components`` are files as Cassandra names them, and ``backups`` tags; both are cut where long."""
+
+    object: str  # its key in the bucket
+    fault: Fault
+    detail: str
+    backups: list[str]
+    table: str = ""  # <keyspace>.<table>
+    components: list[str] = []
+    backups_in_all: int = 0
+    healing: Healing = Healing.NOT_TRIED
+    healing_detail: str = ""
+
+
+class Verified(Wire, omit_defaults=False):
+    """What a verification saw. ``missing``, ``damaged`` and ``manifests`` are so still, after the healing."""
+
+    level: Level
+    backups: int = 0
+    objects: int = 0  # that they name, each once
+    bytes: int = 0
+    compared: int = 0  # objects whose checksum the store keeps, and the manifests know
+    not_comparable: int = 0  # the others, of level Hash
+    read_objects: int = 0
+    read_bytes: int = 0
+    missing: int = 0
+    damaged: int = 0  # also of a wrong size, or unreadable
+    manifests: int = 0  # manifests and records that are gone or cannot be used
+    healed: int = 0
+    findings: list[Finding] = []
+    findings_not_listed: int = 0
+
+    @property
+    def intact(self) -> bool:
+        return not (self.missing or self.damaged or self.manifests)
 
 
 class RestorePlan(Wire):

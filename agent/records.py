@@ -107,7 +107,7 @@ async def claim(store: ObjectStore, path: NodePath, owner: Owner) -> Owner:
     there = await write_once(store, path.owner(), msgspec.json.encode(owner))
     try:
         return msgspec.json.decode(there, type=Owner)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Owner(owner="unknown")
 
 

@@ -27,6 +27,7 @@ from agent.snapshots import Snapshots
 from agent.stores import Stores
 from agent.tasks import ClearHandler, CommitHandler, ProbeHandler, SnapshotHandler
 from agent.turns import Turns
+from agent.verify_run import VerifyHandler
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -50,12 +51,13 @@ class Agent:
         stores = Stores()
         open_store = open_store or stores.opened
         self.operations: Operations = Operations(
-            Journal(settings.state_dir / "operations"),
+            Journal(settings.state_dir / "operations", settings.owner),
             self._handlers(open_store),
             ended=self.metrics.ended,
         )
         self.metrics.watch(lambda: [job.operation for job in self.operations.unfinished()])
         self.metrics.watch_stores(stores)
+        self.metrics.watch_verifications(self.operations.all)
         self._open_store = open_store
 
     def _handlers(self, open_store: Opener) -> dict[Kind, Handler]:
@@ -75,6 +77,7 @@ class Agent:
             Kind.CLEAR_SNAPSHOTS: ClearHandler(self.snapshots, lambda: self.operations),
             Kind.COLLECT: CollectHandler(open_store, turns, holder=settings.pod),
             Kind.FORGET: ForgetHandler(open_store, lambda: self.operations),
+            Kind.VERIFY: VerifyHandler(open_store, settings.data_dirs, settings.state_dir),
         }
 
     async def run(self, stop: asyncio.Event, *, started: asyncio.Event | None = None) -> None:

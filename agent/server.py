@@ -37,6 +37,7 @@ _STATUS = {
     Reason.STORAGE_INVALID: 400,
     Reason.INTERNAL: 500,
     Reason.DISK_FULL: 507,
+    Reason.FILE_UNREADABLE: 500,
 }
 _STORE_FAILED = 502  # the agent is well, what it asked is not
 

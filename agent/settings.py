@@ -37,6 +37,11 @@ class Settings:
     memory_limit: int | None = None
     failure_linger: float = 600.0  # seconds that a failed restore stays readable before init ends
 
+    @property
+    def owner(self) -> str:
+        """Whose journal it is; empty outside of a pod."""
+        return f"{self.namespace}/{self.pod}" if self.pod else ""
+
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
         """Raises ConfigurationInvalid, with the variable's name."""

@@ -146,7 +146,7 @@ class Snapshots:
     def _read(self, tag: str) -> Taken | None:
         try:
             return msgspec.json.decode(self._file(tag).read_bytes(), type=Taken)
-        except (FileNotFoundError, msgspec.MsgspecError):
+        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
             return None
 
     def _file(self, tag: str) -> Path:

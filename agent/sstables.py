@@ -20,7 +20,7 @@ import structlog
 
 from agent import formats
 from agent.catalog import DATA, TablePath
-from agent.errors import AgentError, Reason
+from agent.errors import AgentError, Reason, reading
 from agent.files import subdirectories
 from agent.formats import TOC
 from agent.found import Files, FoundFile
@@ -85,10 +85,18 @@ def parse(file: str) -> tuple[str, str] | None:
 
 
 def scan(data_dirs: Sequence[Path], snapshot: str, *, skipped: Iterable[str] = SKIPPED) -> Snapshot:
-    """The whole snapshot. Raises SnapshotGone when there is none, SnapshotFailed when it is not whole."""
+    """The whole snapshot. Raises SnapshotGone when there is none (any more), SnapshotFailed when it is not whole."""
+    try:
+        return _scan(data_dirs, snapshot, frozenset(skipped))
+    except FileNotFoundError as error:
+        message = f"{error.filename} is gone: the snapshot was cleared while it was read; back up again"
+        raise AgentError(Reason.SNAPSHOT_GONE, message, retryable=True) from error
+
+
+def _scan(data_dirs: Sequence[Path], snapshot: str, skipped: frozenset[str]) -> Snapshot:
     found: dict[TablePath, FoundTable] = {}
     listed: dict[TablePath, set[str]] = {}  # table or index -> SSTables that Cassandra says the snapshot has
-    for path, directory in _snapshot_directories(data_dirs, snapshot, frozenset(skipped)):
+    for path, directory in _snapshot_directories(data_dirs, snapshot, skipped):
         for name in _read_table(found, path, directory) or ():
             index, _, file = name.rpartition("/")
             listed.setdefault(replace(path, index=index), set()).add(_named(path, file))
@@ -180,8 +188,9 @@ def _read(path: str | Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = b""
-        while piece := os.read(descriptor, 16 << 10):
-            data += piece
+        with reading(path):
+            while piece := os.read(descriptor, 16 << 10):
+                data += piece
         return data
     finally:
         os.close(descriptor)

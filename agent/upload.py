@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from agent import bundle, integrity, parts
 from agent.bundle import MeteredBytes
 from agent.catalog import BUNDLED
-from agent.errors import AgentError
+from agent.errors import AgentError, reading
 from agent.flow import MeteredBody, side_by_side
 from agent.integrity import Crc32, Sums
-from agent.parts import Parts
+from agent.parts import Parts, keep_sum
 from backends.errors import NotFound, SourceChanged
 from backends.threads import run
 
@@ -66,9 +66,14 @@ class Uploader:
         self._single = min(single, store.capabilities.max_put)
         self._part = max(part, store.capabilities.min_part)
         self._unfinished: set[Parts] = set()
+        self._if_absent = False
 
-    async def send(self, items: Sequence[Sendable]) -> None:
-        """All of them, in their order, or the first error; what was sent stays, for the next try to find."""
+    async def send(self, items: Sequence[Sendable], *, if_absent: bool = False) -> None:
+        """All of them, in their order, or the first error; what was sent stays, for the next try to find.
+
+        ``if_absent``: an object that is there stays as it is, and is AlreadyExists.
+        """
+        self._if_absent = if_absent
         large = self._large(item for item in items if item.size > BUNDLED)
         small = (partial(self._put, item) for item in items if item.size <= BUNDLED)
         try:
@@ -103,7 +108,9 @@ class Uploader:
                     body = self._body(path, 0, item.size, inspector=Crc32(check))
                 else:
                     body = self._body(path, 0, item.size, checksum=member.crc)
-            await self._store.put(self._root + item.key, body)
+            with reading(item.members[0].file.path):
+                await self._store.put(self._root + item.key, body, if_absent=self._if_absent)
+            keep_sum(item, body.crc32c)
         self._done(item)
 
     async def _part_of(self, upload: Parts, number: int) -> None:
@@ -128,7 +135,8 @@ class Uploader:
         (member,) = upload.item.members
         inspector = Crc32() if member.data else None
         body = self._body(member.file.path, offset, length, inspector=inspector)
-        part = await self._store.upload_part(upload.key, upload.id, number, body)
+        with reading(member.file.path):
+            part = await self._store.upload_part(upload.key, upload.id, number, body)
         sums = Sums(length, body.crc32c or 0, inspector.value if inspector else None)
         if self._journal is not None:
             await self._journal.sent(upload.id, part, sums)
@@ -145,7 +153,7 @@ class Uploader:
         async with self._flow.slot(0):
             try:
                 ordered = [upload.sent[number] for number in sorted(upload.sent)]
-                await self._store.complete_upload(upload.key, upload.id, ordered)
+                await self._store.complete_upload(upload.key, upload.id, ordered, if_absent=self._if_absent)
             except NotFound:
                 await self._vanished(upload)
         await self._forget(upload)

@@ -128,7 +128,7 @@ def read_restored(state_dir: Path) -> Restored | None:
         return msgspec.json.decode((state_dir / "restore.json").read_bytes(), type=Restored)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         message = f"{state_dir / 'restore.json'} cannot be read ({error}): without its tokens this node must not start"
         raise AgentError(Reason.CORRUPT, message) from error
 

@@ -25,8 +25,7 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,221}\Z")
 
 def check_manifest(manifest: Manifest) -> None:
     """Names that climb out, sizes that do not add up, objects that are not there: ManifestInvalid."""
-    if not 1 <= manifest.format <= MANIFEST_FORMAT:
-        raise invalid(f"it has format {manifest.format}, this agent reads 1 to {MANIFEST_FORMAT}")
+    _check_format(manifest.format)
     bundles = [_check_object(stored) for stored in manifest.objects]
     seen: dict[TablePath, set[str]] = {}
     owned = bytearray(len(bundles))  # an SSTable has something of the object
@@ -61,11 +60,20 @@ def _check_ranges(manifest: Manifest, every: Iterable[list[Component]]) -> None:
             raise invalid(f"two components lie over each other in {manifest.objects[one].key}")
 
 
+def _check_format(found: int) -> None:
+    if found > MANIFEST_FORMAT:
+        raise invalid(newer(found, MANIFEST_FORMAT))
+    if found < 1:
+        raise invalid(f"it has format {found}, this agent reads 1 to {MANIFEST_FORMAT}")
+
+
 def _check_object(stored: StoredObject) -> bool:
     """True for a bundle."""
     found, _ = split_key(stored.key)
     if not found or not {"", ".", ".."}.isdisjoint(stored.key.split("/")) or stored.size != size_in(found):
         raise invalid(f"odd object {stored.key!r} of {stored.size} bytes")
+    if not -1 <= stored.crc32c < 1 << 32:
+        raise invalid(f"odd checksum of {stored.key!r}")
     return is_bundle(found)
 
 
@@ -88,6 +96,10 @@ def _check_component(component: Component, objects: list[StoredObject], bundles:
         raise invalid(f"{component.name} reaches past its object")
     if not bundles[component.object] and component.size != whole:
         raise invalid(f"{component.name} is a part of an object that is no bundle")
+
+
+def newer(found: int, ours: int) -> str:
+    return f"it has format {found}, and this agent reads up to {ours}: use the version of the agent that wrote it"
 
 
 def invalid(what: str) -> AgentError:

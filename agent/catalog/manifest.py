@@ -51,10 +51,14 @@ class Table(Wire):
 
 
 class StoredObject(msgspec.Struct, array_like=True):
-    """``key`` is relative to the node's root."""
+    """``key`` is relative to the node's root.
+
+    ``crc32c`` of the whole object where its components do not tell it, as with a Data.db in it; -1: not known.
+    """
 
     key: str
     size: int
+    crc32c: int = -1
 
 
 class Totals(Wire, omit_defaults=False):

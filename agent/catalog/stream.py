@@ -76,6 +76,20 @@ def in_lines(data: bytes) -> bool:
         raise invalid(f"it is not zstd ({error})") from error
 
 
+class _Format(msgspec.Struct):
+    format: int
+
+
+def format_of(data: bytes) -> int | None:
+    """Of a manifest that is :func:`in_lines`, whatever else it holds; None where it does not say."""
+    try:
+        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(io.BytesIO(data)) as reader:
+            head, _, _ = reader.read(_PIECE).partition(_TABLES)
+        return msgspec.json.decode(head + _TABLES + b"]}", type=_Format).format
+    except (msgspec.MsgspecError, zstandard.ZstdError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def read(data: bytes, limit: int) -> Manifest:
     """A manifest that is :func:`in_lines`, not checked. ManifestInvalid for what cannot be read."""
     try:
@@ -89,7 +103,7 @@ def read(data: bytes, limit: int) -> Manifest:
         if next(lines, None) is not None:
             raise invalid("something follows its end")
         manifest = msgspec.json.decode(head + b"]," + _OBJECTS + tail, type=Manifest)  # all that is short
-    except (msgspec.MsgspecError, zstandard.ZstdError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, zstandard.ZstdError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(str(error)) from error
     manifest.tables, manifest.objects = tables, objects
     return manifest
@@ -116,7 +130,7 @@ def find(
         for index, line in enumerate(lines.until_end()):
             if index in needed:
                 named[index] = msgspec.json.decode(line, type=StoredObject).key
-    except (msgspec.MsgspecError, zstandard.ZstdError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, zstandard.ZstdError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(str(error)) from error
     for table, sstable in found:
         mine = {one.object for one in sstable.components}

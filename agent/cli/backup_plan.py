@@ -14,11 +14,8 @@ from agent.protocol import Wire
 from backends.streams import closing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from agent.cache import Known
     from agent.cli.node import Node
-    from agent.plan import Item
     from agent.protocol import Location
     from agent.sstables import Snapshot
     from agent.stores import Opener
@@ -53,9 +50,9 @@ async def plan(
             async for meta in listing:
                 found.see(meta.key.removeprefix(path.root), meta.size)
     send, reuse = await asyncio.to_thread(found.settle)
-    (files, size), (files_there, size_there) = _measure(send), _measure(reuse)
     return Planned(
-        send_files=files, send_bytes=size, reuse_files=files_there, reuse_bytes=size_there,
+        send_files=sum(item.count for item in send), send_bytes=sum(item.size for item in send),
+        reuse_files=reuse.files, reuse_bytes=reuse.size,
         dropped_sstables=scanned.dropped,
     )  # fmt: skip
 
@@ -75,8 +72,3 @@ def _fill(snapshot: Snapshot, host_id: str, known: Known, *, full: bool) -> Plan
                 continue  # compacted away while we looked
             found.add(table, sstable, crcs)
     return found
-
-
-def _measure(items: Iterable[Item]) -> tuple[int, int]:
-    found = list(items)
-    return sum(len(item.members) for item in found), sum(item.size for item in found)

@@ -13,7 +13,8 @@ from agent import sstables
 from agent.catalog import DATA, TablePath
 from agent.errors import AgentError, Reason
 from agent.files import subdirectories
-from agent.sstables import SKIPPED, TOC, FoundFile, FoundSSTable, FoundTable, Snapshot
+from agent.formats import TOC
+from agent.sstables import SKIPPED, FoundFile, FoundSSTable, FoundTable, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

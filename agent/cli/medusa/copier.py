@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from isal.isal_zlib import crc32
 
+from agent import formats
 from agent.catalog import BUNDLED, DATA, size_in
 from agent.errors import AgentError, Reason
 from agent.flow import each
+from agent.formats import TOC
 from agent.plan import Plan
-from agent.sstables import DIGEST, ESSENTIAL, TOC, FoundFile, FoundSSTable, FoundTable, Snapshot
+from agent.sstables import DIGEST, FoundFile, FoundSSTable, FoundTable, Snapshot
 from backends.base import BytesBody
 from backends.checksums import crc32c
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from agent.cli.medusa.stores import Stores
     from agent.flow import Flow
     from agent.job import Job
-    from agent.plan import Item
+    from agent.plan import Planned
+    from agent.reservation import Reservation
 
 HOST_ID = "medusa"  # in place of what Medusa does not record; below it lies what was migrated
 _WORKERS = 16
@@ -40,10 +43,11 @@ class Tools:
 
 
 class Copier:
-    """One node's SSTables. ``plan`` has them all afterwards; ``known`` is what the store had before."""
+    """One node's SSTables. ``plan`` has them all afterwards; ``known`` is what the store had before, and keeps."""
 
-    def __init__(self, tools: Tools, path: NodePath, known: dict[str, str]) -> None:
-        self.plan = Plan(HOST_ID, tools.epoch, full=False)
+    def __init__(self, tools: Tools, path: NodePath, known: dict[str, str], claim: Reservation) -> None:
+        self._condemned, self._other = claim.condemned, claim.other_epoch()
+        self.plan = Plan(HOST_ID, tools.epoch, full=False, condemned=self._condemned, other=self._other)
         self._tools = tools
         self._path = path
         self._known = known
@@ -75,19 +79,20 @@ class Copier:
                 message = f"{name} of {table.path.relative} has no {', '.join(missing)} in the Medusa backup"
                 raise AgentError(Reason.CORRUPT, f"{message} of {self._path.node}: a restore of it fails too")
             crcs = await self._checksums(name, table, entries, data)
-            sstable = FoundSSTable(name, {one: FoundFile(one, e.path, e.size) for one, e in sorted(entries.items())})
-            single = Plan(HOST_ID, self._tools.epoch, full=False)
+            sstable = FoundSSTable(name)
+            for one, entry in sorted(entries.items()):
+                sstable.files[one] = FoundFile(one, entry.path, entry.size)
+            single = Plan(HOST_ID, self._tools.epoch, full=False, condemned=self._condemned, other=self._other)
             for plan in (single, self.plan):
                 plan.add(table, sstable, crcs)
-            for identity in single.items:
+            for identity in list(single.identities()):
                 if epoch := self._known.get(identity):
                     single.see(f"{identity}-{epoch}", size_in(identity))
             send, reuse = single.settle()
-            for item in reuse:
-                self._tools.job.reused(len(item.members), item.size)
+            self._tools.job.reused(reuse.files, reuse.size)
             for item in send:
                 await self._send(item, entries, data)
-        self._tools.job.file_done(len(entries) - sum(len(item.members) for item in single.items.values()))
+        self._tools.job.file_done(len(entries) - reuse.files - sum(item.count for item in send))
         return sstable
 
     async def _read(self, entry: Entry) -> bytes:
@@ -108,7 +113,7 @@ class Copier:
                 crcs[one] = await self._tools.source.checksum(entry, data=is_data) if known is None else known
         return crcs
 
-    async def _send(self, item: Item, entries: Files, data: dict[str, bytes]) -> None:
+    async def _send(self, item: Planned, entries: Files, data: dict[str, bytes]) -> None:
         tools, key = self._tools, self._path.root + item.key
         if item.bundle:
             body = BytesBody(b"".join([data[member.file.component] for member in item.members]))
@@ -124,10 +129,8 @@ class Copier:
 
 def _missing(sstable: str, entries: Files, toc: bytes | None) -> list[str]:
     """As ``FoundSSTable.missing``: what Cassandra does not open the SSTable without."""
-    index = ("Partitions.db", "Rows.db") if sstable.endswith("-bti") else ("Index.db",)
-    named = ["Statistics.db", *index] if toc is None else toc.decode("ascii", errors="replace").split()
-    absent = [DATA] if DATA not in entries or not entries[DATA].size else []
-    return absent + [one for one in named if one in ESSENTIAL and one not in entries and one != DATA]
+    named = None if toc is None else toc.decode("ascii", errors="replace").split()
+    return formats.missing(sstable, {name: entry.size for name, entry in entries.items()}, named)
 
 
 def _digest(text: bytes | None) -> int | None:

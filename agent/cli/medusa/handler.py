@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from agent import catalog, clock, records
+from agent import catalog, clock, records, reservation
 from agent.bandwidth import Direction
-from agent.catalog import BUNDLED, DATA, FORMAT, MANIFEST_FORMAT, Manifest, NodePath, Pending
+from agent.catalog import BUNDLED, DATA, FORMAT, MANIFEST_FORMAT, Manifest, NodePath
 from agent.cli.medusa.copier import HOST_ID, Copier, Tools
 from agent.cli.medusa.source import MedusaNode, Source
 from agent.cli.medusa.stores import opened
 from agent.errors import AgentError, Reason
 from agent.flow import Flow
 from agent.protocol import BackupSpec, ClusterRecord, MigrateSpec, RecordedNode
+from agent.reservation import Reservation
 from agent.settings import VERSION
 from backends.base import BytesBody
 from backends.streams import closing
@@ -119,44 +120,50 @@ class _Nodes:
         if (found := await records.find_own_manifest(store, path, _as_backup(spec, path, place))) is not None:
             self.tools.job.reused(node.files, node.bytes)
             return found
-        started = clock.now()
-        pending = Pending(format=FORMAT, backup_id=spec.backup_id, started=started, heartbeat=started)
-        await records.write_pending(store, path, spec.tag, pending)
-        known = await self._list(path)
-        pending.reuse = [f"{identity}-{epoch}" for identity, epoch in known.items()]
-        await records.write_pending(store, path, spec.tag, pending)
-        copier = Copier(self.tools, path, known)
+        claim = Reservation(store, _as_backup(spec, path, place))
+        async with claim.held():
+            written = await self._copy(node, path, place, claim)
+        await reservation.remove(store, _as_backup(spec, path, place))
+        return written
+
+    async def _copy(self, node: MedusaNode, path: NodePath, place: Place, claim: Reservation) -> tuple[Manifest, str]:
+        """As a backup does, so that no collector takes what it counts on: see agent/reservation.py."""
+        spec, store, started = self.spec, self.tools.stores.target, clock.now()
+        known = await self._list(path, claim)
+        await claim.pin(f"{identity}-{epoch}" for identity, epoch in known.items())
+        copier = Copier(self.tools, path, known, claim)
         snapshot = await copier.copy(node)
         await self.tools.source.check(node)  # again: Medusa may have written over a name meanwhile, or purged it
-        for identity, epoch in (await self._list(path)).items():
+        await claim.renew()
+        for identity, epoch in (await self._list(path, claim)).items():
             copier.plan.see(f"{identity}-{epoch}", catalog.size_in(identity))
         missing, _ = await asyncio.to_thread(copier.plan.settle)
-        if missing:
+        if missing or not claim.fresh:
             message = f"{store.name} does not list {len(missing)} objects that it accepted: is something deleting them?"
             raise AgentError(Reason.OBJECT_MISSING, message, retryable=True)
         tables, objects = await asyncio.to_thread(copier.plan.contents, snapshot)
         manifest = Manifest(
             format=MANIFEST_FORMAT, agent_version=VERSION, backup_id=spec.backup_id, tag=spec.tag, cluster=spec.cluster,
-            datacenter=place.datacenter, rack=place.rack, node=name, host_id=HOST_ID, tokens=place.tokens,
+            datacenter=place.datacenter, rack=place.rack, node=path.node, host_id=HOST_ID, tokens=place.tokens,
             cassandra_version=node.version, snapshot_at=_time(node.made), started=started, finished=clock.now(),
             tables=tables, objects=objects, totals=await asyncio.to_thread(copier.plan.totals, snapshot),
         )  # fmt: skip
-        written = await records.write_manifest(store, path, manifest)
-        await store.delete([path.pending(spec.tag)])
-        return written
+        claim.committing = True
+        return await records.write_manifest(store, path, manifest)
 
-    async def _list(self, path: NodePath) -> dict[str, str]:
-        """Identity -> the epoch to use: ours, else the newest."""
+    async def _list(self, path: NodePath, claim: Reservation) -> dict[str, str]:
+        """Identity -> the epoch to use: ours, else the newest. What a collector may come to take is not there."""
         found: dict[str, str] = {}
         async with closing(self.tools.stores.target.list(path.root + catalog.data_prefix(HOST_ID))) as listing:
             async for meta in listing:
-                identity, epoch = catalog.split_key(meta.key.removeprefix(path.root))
-                if not identity or meta.size != catalog.size_in(identity):
-                    continue
-                before = found.get(identity, "")
-                if before != self.spec.epoch and (epoch == self.spec.epoch or epoch > before):
-                    found[identity] = epoch
+                key = meta.key.removeprefix(path.root)
+                identity, epoch = catalog.split_key(key)
+                if identity and meta.size == catalog.size_in(identity) and key not in claim.condemned:
+                    found[identity] = max(found.get(identity, ""), epoch, key=self._rank)
         return found
+
+    def _rank(self, epoch: str) -> tuple[bool, str]:
+        return catalog.owns_epoch(self.spec.epoch, epoch), epoch
 
 
 async def _left(stores: Stores, spec: MigrateSpec, places: dict[str, Place]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,7 +13,7 @@ from agent.bandwidth import Direction
 from agent.errors import AgentError, Reason
 from agent.flow import Flow
 from agent.metrics import VERBS, Metrics
-from agent.protocol import Endpoint, Kind, Location, StoreOptions
+from agent.protocol import Endpoint, Kind, Level, Location, Operation, State, StoreOptions, Verified
 from agent.serve import Agent
 from agent.stores import Stores
 from backends import registry
@@ -159,3 +160,48 @@ async def test_an_option_that_no_store_has_is_named() -> None:
         async with Stores().opened(where):
             pass
     assert caught.value.reason == Reason.INVALID_SPEC
+
+
+def verification(level: Level, at: str, *, state: State = State.SUCCEEDED, **more: int) -> Operation:
+    result = msgspec.to_builtins(Verified(level=level, **more))
+    return Operation(
+        id=at,
+        kind=Kind.VERIFY,
+        state=state,
+        revision=1,
+        session="s",
+        result=result if state.final else {},
+        finished_at=at,
+    )
+
+
+def test_the_last_verification_of_each_level_is_told_also_after_a_restart() -> None:
+    metrics = Metrics([*Kind])
+    kept: list[Operation] = []
+    metrics.watch_verifications(lambda: kept)
+    prefix = "cassandra_agent_verify_"
+    names = ("last_timestamp_seconds", "missing_objects", "damaged_objects", "lost_manifests")
+    assert {value(metrics, prefix + name, level=level) for name in names for level in Level} == {0.0}
+    kept += [
+        verification(Level.SIZE, "2026-11-28T10:00:00Z", missing=5, manifests=1),
+        verification(Level.SIZE, "2026-11-28T09:00:00Z", missing=9),
+        verification(Level.SIZE, "2026-11-28T11:00:00Z", state=State.FAILED),
+        verification(Level.READ, "2026-11-28T10:30:00Z", damaged=2),
+        Operation(id="x", kind=Kind.PROBE, state=State.SUCCEEDED, revision=1, session="s"),
+        Operation(id="y", kind=Kind.VERIFY, state=State.SUCCEEDED, revision=1, session="s", result={"level": "Sniff"}),
+    ]
+    told = {name: [value(metrics, prefix + name, level=level) for level in ("Size", "Hash", "Read")] for name in names}
+    assert told == {
+        "last_timestamp_seconds": [1795860000.0, 0.0, 1795861800.0],
+        "missing_objects": [5, 0, 0],
+        "damaged_objects": [0, 0, 2],
+        "lost_manifests": [1, 0, 0],
+    }
+
+
+def test_what_verifications_read_and_healed_is_counted() -> None:
+    metrics = Metrics([*Kind])
+    for _ in range(2):
+        metrics.ended(verification(Level.READ, "2026-11-28T10:00:00Z", read_bytes=7, healed=3))
+    assert value(metrics, "cassandra_agent_verified_bytes_total") == 14
+    assert value(metrics, "cassandra_agent_healed_objects_total") == 6
