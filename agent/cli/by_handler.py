@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli import migrate, options, progress
+from agent.cli import gc, migrate, options, progress, verify
+from agent.cli.console import UsageError
 from agent.cli.run import Run, Runs, locked, running
 from agent.protocol import Kind
 
@@ -35,7 +36,7 @@ class Work:
     kind: Kind
     help: str
     about: str
-    handler: Callable[[Opener], Handler]
+    handler: Callable[[Opener, Namespace, Path], Handler]
     spec: Callable[[Namespace, Run], Any]
     tell: Callable[[Console, Namespace, dict[str, Any]], Exit]
     options: Callable[[ArgumentParser], None] = lambda _: None
@@ -59,10 +60,14 @@ class Work:
             what = _meaning(arguments)
             name = f"{self.kind}-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
             run, _ = await asyncio.to_thread(runs.begin, name, [what])
+            try:
+                spec, handler = self.spec(arguments, run), self.handler(open_store, arguments, state_dir)
+            except UsageError:
+                await asyncio.to_thread(runs.end, name)
+                raise
             operation_id = f"{run.id}-{self.kind}"
-            handlers = {self.kind: self.handler(open_store)}
-            async with running(state_dir, handlers, progress.choose(console)) as runner:
-                operation = await runner.do(operation_id, self.kind, self.spec(arguments, run))
+            async with running(state_dir, {self.kind: handler}, progress.choose(console)) as runner:
+                operation = await runner.do(operation_id, self.kind, spec)
                 await runner.forget(operation_id)
             await asyncio.to_thread(runs.end, name)
         console.value(operation.result)
@@ -75,8 +80,11 @@ def _meaning(arguments: Namespace) -> str:
     return "\n".join(f"{key}={value}" for key, value in sorted(vars(arguments).items()) if key not in other)
 
 
-# `agent verify` is Work(Kind.VERIFY, …) here, `agent gc` Work(Kind.COLLECT, …): nothing else has to know of them.
 WORK: dict[str, Work] = {
+    "verify": Work(
+        Kind.VERIFY, verify.HELP, verify.ABOUT, verify.handler, verify.spec, verify.tell, verify.add_options
+    ),
+    "gc": Work(Kind.COLLECT, gc.HELP, gc.ABOUT, gc.handler, gc.spec, gc.tell, gc.add_options),
     "migrate": Work(
         Kind.MIGRATE, migrate.HELP, migrate.ABOUT, migrate.handler, migrate.spec, migrate.tell, migrate.add_options
     ),

@@ -16,6 +16,7 @@ from agent.protocol import Location, MigrateSpec
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from pathlib import Path
 
     from agent.cli.console import Console
     from agent.cli.run import Run
@@ -38,7 +39,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--tag", type=options.tag, help="of our backup, by default Medusa's name")
 
 
-def handler(open_store: Opener) -> Handler:
+def handler(open_store: Opener, _arguments: Namespace, _state_dir: Path) -> Handler:
     return MigrateHandler(open_store)
 
 

@@ -63,6 +63,13 @@ def add_scope(parser: ArgumentParser, *, node: bool = False) -> None:
         group.add_argument("--node", help="the node's name in the bucket, by default this host's")
 
 
+def check_scope(arguments: Namespace) -> None:
+    """For commands about one node: UsageError where it is not said whose."""
+    for name in ("cluster", "datacenter"):
+        if not getattr(arguments, name):
+            raise UsageError(f"give --{name}: `list` has the names")
+
+
 def add_state(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--state-dir",
