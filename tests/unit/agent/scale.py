@@ -207,7 +207,7 @@ def peak() -> int:
 
 
 def million(root: Path) -> dict[str, Any]:
-    """A fiftieth is new, the rest is there; all is read, as without an earlier backup's cache. The manifest is left."""
+    """A fiftieth is new, the rest is there; all is read, as without a cache of earlier backups. Leaves its manifest."""
     integrity.measure = lambda path, size=None, **_: Sums(size or 0, crc(path))  # type: ignore[assignment]
     integrity._data_crc = lambda _sstable, file: crc(file.path)
     bundle.read = lambda item: bytes(item.size)
