@@ -2,7 +2,7 @@
 
     absorb(manifest) for each backup ──> Wanted by key, all of them Missing ──see(listing)──> what is wrong
 
-Holds about 300 bytes an object, and one manifest at a time: names of tables and components are read again from the
+Holds some 500 bytes an object, and one manifest at a time: names of tables and components are read again from the
 manifests for what is found. A piece is a component's place in its object.
 """
 
