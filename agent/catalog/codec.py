@@ -54,14 +54,14 @@ def cap(data: bytes, limit: int) -> int:
 
 def decompress(data: bytes, limit: int = MAX_MANIFEST) -> bytes:
     """The cap holds for what comes out, whatever the frame's header promises."""
-    limit = cap(data, limit)
+    limit = left = cap(data, limit)
     pieces: list[bytes] = []
     try:
         with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(io.BytesIO(data)) as reader:
             while piece := reader.read(_PIECE):  # a reader takes the memory for all that it is asked for
                 pieces.append(piece)
-                if (limit := limit - len(piece)) < 0:
-                    raise invalid("it holds more than it may")
+                if (left := left - len(piece)) < 0:
+                    raise invalid(f"it holds more than {limit} bytes")
     except zstandard.ZstdError as error:
         raise invalid(f"it is not zstd ({error})") from error
     return b"".join(pieces)

@@ -156,7 +156,7 @@ def _sstable_lines(lines: _Lines, *, empty: bool = False) -> Iterator[tuple[Tabl
         if line == b"]," + _OBJECTS:
             return
         if not line.endswith(_SSTABLES):
-            if empty:
+            if empty and line:
                 yield msgspec.json.decode(line.removesuffix(b","), type=Table), b""
             continue
         table = msgspec.json.decode(line.removesuffix(b"," + _SSTABLES) + b"}", type=Table)

@@ -136,7 +136,7 @@ def _add(found: Tables, own: TablePath, node: str, one: _Object) -> None:
         raise _invalid(node, f"its manifest names {one.path!r}, which is not as Medusa 0.20 to 0.31 names objects")
     below = parts[parts.index(DATA, 1) + 1 :]
     parsed = sstables.parse(below[-1])
-    if parsed is None:
+    if parsed is None or parsed[1][0].isdigit():  # before 3.0 the keyspace and the table stood first
         if _OF_AN_SSTABLE.match(below[-1]):
             raise _invalid(node, f"{one.path!r} is of an SSTable older than Cassandra 3.0")
         return  # what else lay in the directory

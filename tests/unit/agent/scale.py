@@ -193,7 +193,7 @@ def _keys(snapshot_: Snapshot, new: str) -> Iterator[tuple[str, int]]:
         prefix = catalog.table_prefix("h", table.path)
         for number, sstable in enumerate(table.sstables.values()):
             epoch = "e0" if number % 50 else new
-            if epoch != new or new != "e0":
+            if number % 50 or new != "e0":
                 entry = Planned(prefix, sstable, {name: crc(file.path) for name, file in sstable.files.items()})
                 for piece in entry.layout():
                     yield f"{entry.directory}{piece.name}-{epoch}", piece.size

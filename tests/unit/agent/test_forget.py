@@ -175,7 +175,10 @@ async def test_an_agent_forgets_and_frees_and_the_other_backup_stays_whole(world
     about = {"location": LOCATION, "cluster": "my cluster", "datacenter": "dc1"}
     async with world.agent() as agent:
         for number, tag in enumerate(("t1", "t2"), start=1):
-            write_sstable(world.data.data_dirs[0] / world.data.tables[0], "nb-9-big", size=700, seed=number)
+            directory = world.data.data_dirs[0] / world.data.tables[0]
+            for compacted in directory.glob(f"nb-{7 + number}-big-*"):
+                compacted.unlink()
+            write_sstable(directory, f"nb-{8 + number}-big", size=700, seed=number)
             more = {"epoch": f"e{number}", "backup_id": f"uid-{number}"}
             node = digest_of(await world.back_up(agent, tag, **more))
             spec = CommitSpec(tag=tag, backup_id=f"uid-{number}", nodes=[node], **about)

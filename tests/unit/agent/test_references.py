@@ -42,7 +42,7 @@ def test_every_key_is_told(count: int) -> None:
 def test_objects_may_have_more_fields_and_lines_of_their_own() -> None:
     keys = [object_key("nb-1-big"), object_key("nb-2-big")]
     text = msgspec.json.encode(manifest("t1", keys, "uid-1"))
-    text = text.replace(b'"objects":[[', b'"objects":[\n[').replace(b",1],[", b",1,-1],\n[").replace(b"]],", b"]\n],")
+    text = text.replace(b'"objects":[[', b'"objects":[\n[').replace(b",-1],[", b",-1],\n[").replace(b"]],", b"]\n],")
     assert read(zstandard.compress(text)) == ("uid-1", keys)
 
 
@@ -77,8 +77,8 @@ def altered(change: Callable[[Manifest], object]) -> bytes:
         altered(lambda made: made.objects.append(StoredObject("../up", 1))),
         altered(lambda made: made.objects.append(StoredObject('x"]', 1))),
         altered(lambda _: None)[:-30],
-        altered(lambda _: None).replace(b",1],[", b",1] ["),
-        altered(lambda _: None).replace(b",1],[", b",1],,["),
+        altered(lambda _: None).replace(b",-1],[", b",-1] ["),
+        altered(lambda _: None).replace(b",-1],[", b",-1],,["),
     ],
 )
 def test_what_is_none_is_refused(text: bytes) -> None:

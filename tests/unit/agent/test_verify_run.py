@@ -195,14 +195,14 @@ async def damage_manifest(world: World, how: str) -> None:
         case "cut":
             await world.memory.put(key, BytesBody(data[:-1]))
         case "other":
-            await world.memory.put(key, BytesBody(zstandard.compress(zstandard.decompress(data))))
+            await world.memory.put(key, BytesBody(zstandard.compress(catalog.decompress(data))))
         case "record":
             await world.memory.put(RECORD, BytesBody(b"{"))
         case "record of another":
             record = json.loads(await read_all(world.memory, RECORD, 1 << 20))
             await world.memory.put(RECORD, BytesBody(json.dumps(record | {"tag": "t9"}).encode()))
         case _:  # hostile, and recorded so
-            text = zstandard.compress(zstandard.decompress(data).replace(b'"format":2', b'"format":99'))
+            text = zstandard.compress(catalog.decompress(data).replace(b'"format":2', b'"format":99'))
             await world.memory.put(key, BytesBody(text))
             record = json.loads(await read_all(world.memory, RECORD, 1 << 20))
             record["nodes"][0]["digest"] = catalog.digest(text)
