@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _DEADLINE = 120.0  # seconds
 _CRS = "cassandrarestore"
 _NO_BUCKET, _NO_BUCKET_REASON = (
-    ("/no-such-bucket", "AccessDenied") if storage() == "file" else ("no-such-bucket-anywhere", "BucketMissing")
+    ("/no-such-bucket", "TargetNotMounted") if storage() == "file" else ("no-such-bucket-anywhere", "BucketMissing")
 )
 _SMALL_POD = f"cassandra-{SMALL}-0"
 
@@ -63,7 +63,13 @@ class Refused:
             labels={"cassandra-datacenter": "nobody"},
             spec={"startingDeadlineSeconds": 15},
         ),
-        Refused("missing-bucket", _NO_BUCKET_REASON, (_NO_BUCKET,), spec={"target": _NO_BUCKET}),
+        Refused(
+            "missing-bucket",
+            _NO_BUCKET_REASON,
+            (_NO_BUCKET,),
+            spec={"target": _NO_BUCKET},
+            phase="FailedValidation" if storage() == "file" else "Failed",
+        ),
         Refused(
             "not-built-yet",
             "FieldNotSupported",

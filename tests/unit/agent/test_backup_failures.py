@@ -121,7 +121,9 @@ async def test_a_process_may_die_at_every_request_of_a_backup(
     world: World, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its successor ends the backup, once, with every byte: bundles, a plain object, and one in three parts."""
-    monkeypatch.setattr("agent.upload.Uploader.__init__.__kwdefaults__", {"single": 5 << 18, "part": 1 << 19, "journal": None})
+    monkeypatch.setattr(
+        "agent.upload.Uploader.__init__.__kwdefaults__", {"single": 5 << 18, "part": 1 << 19, "journal": None}
+    )
     for relative in world.data.tables[:6]:
         shutil.rmtree(world.data.data_dirs[0] / relative)
     del world.data.tables[:6]

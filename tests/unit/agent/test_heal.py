@@ -57,7 +57,9 @@ def verify(world: World) -> Verifications:
 @pytest.fixture
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Data.db of 2 MiB goes up in parts."""
-    monkeypatch.setattr("agent.upload.Uploader.__init__.__kwdefaults__", {"single": 1 << 20, "part": 1 << 19, "journal": None})
+    monkeypatch.setattr(
+        "agent.upload.Uploader.__init__.__kwdefaults__", {"single": 1 << 20, "part": 1 << 19, "journal": None}
+    )
 
 
 async def damage(world: World, key: str, how: str) -> None:
