@@ -52,7 +52,7 @@ def text(value: Manifest | Pending) -> Iterator[bytes]:
 
 def compress(pieces: Iterable[bytes], level: int = 6) -> bytes:
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj()
-    found = io.BytesIO()  # gives its bytes away without a copy
+    found = io.BytesIO()  # gives what it holds without a second copy
     waiting: list[bytes] = []
     size = 0
     for piece in pieces:
