@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from agent import catalog
-from agent.catalog import MAX_OBJECT, Manifest, NodePath, Owner, Pending
+from agent.catalog import MAX_OBJECT, Manifest, NodePath, Owner
 from agent.errors import AgentError, Reason
 from backends.base import BytesBody
 from backends.errors import AlreadyExists, NotFound
@@ -96,10 +96,6 @@ def check_same(found: str, ours: str, tag: str, store: str) -> None:
     if found != ours:
         message = f"{store} holds another backup with the tag {tag}: name this one differently, or delete that one"
         raise AgentError(Reason.SNAPSHOT_TAG_EXISTS, message)
-
-
-async def write_pending(store: ObjectStore, key: str, pending: Pending) -> None:
-    await store.put(key, BytesBody(await asyncio.to_thread(catalog.encode, pending)))
 
 
 async def claim(store: ObjectStore, path: NodePath, owner: Owner) -> Owner:

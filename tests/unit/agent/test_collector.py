@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from agent import catalog, records
+from agent import catalog
 from agent.candidates import KeyList, read_lists
 from agent.catalog import FORMAT, MANIFEST_FORMAT, Manifest, NodePath, Pending, StoredObject
 from agent.collector import CollectHandler
@@ -79,7 +79,7 @@ class Bucket:
         key = self.path.pending(tag, epoch, "1")
         made = Pending(format=FORMAT, backup_id=backup_id or f"uid-{tag}", started="", heartbeat="", tag=tag,
                        epoch=epoch, reuse=reuse)  # fmt: skip
-        await records.write_pending(self.memory, key, made)
+        await self.memory.put(key, BytesBody(catalog.encode(made)))
         return key
 
     async def collect(self, job: str = "j", **more: Any) -> Collected:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent import catalog, records
+from agent import catalog
 from agent.backup import BackupHandler
 from agent.candidates import KeyList
 from agent.catalog import FORMAT, Pending
@@ -189,7 +189,9 @@ async def test_the_heart_beats_while_it_runs_and_a_beat_that_is_lost_does_not_ma
 async def test_a_try_that_died_leaves_a_record_that_the_next_one_takes_away(world: World) -> None:
     other = PATH.pending("t1", "e7", "1")
     for key in (PATH.pending("t1", "e1", "1"), other):
-        await records.write_pending(world.memory, key, Pending(format=FORMAT, backup_id="x", started="", heartbeat=""))
+        await world.memory.put(
+            key, BytesBody(catalog.encode(Pending(format=FORMAT, backup_id="x", started="", heartbeat="")))
+        )
     async with world.agent() as agent:
         await manifest_of(world, await world.back_up(agent))
     assert await pendings(world) == [other]
