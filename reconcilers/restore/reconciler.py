@@ -13,7 +13,7 @@ from controller.desired import ensure
 from controller.errors import ApiError
 from controller.reconcile import Done, RequeueAfter
 from controller.resource import Key
-from reconcilers import labels
+from reconcilers import inspector, labels
 from reconcilers.agents import AgentRefused, AgentUnreachable
 from reconcilers.api.restore import (
     FINAL_PHASES,
@@ -29,7 +29,7 @@ from reconcilers.api.unsupported import unsupported
 from reconcilers.backup.policy import overdue
 from reconcilers.backup.status import moment
 from reconcilers.datacenter.layout import first_pods, racks_of
-from reconcilers.restore import inspector, plan, source
+from reconcilers.restore import plan, source
 from reconcilers.restore.mapping import TopologyMismatch, assign
 from reconcilers.restore.run import WAITING, Run, urgent
 from reconcilers.status_writer import StatusWriter
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from reconcilers.agents import Agents
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import CassandraDataCenter
-    from reconcilers.restore.inspector import Inspectors
+    from reconcilers.inspector import Inspectors
     from reconcilers.restore.nodes import Nodes
 
 _LOOK_AGAIN = 5.0  # counters and deadlines are looked at this often; nothing is written unless something changed

@@ -9,7 +9,7 @@ from controller.resource import Key
 from controller.triggers import to_mapped, to_owner, to_self
 from reconcilers import labels
 from reconcilers.api.restore import FINAL_PHASES, RESTORES
-from reconcilers.restore.inspector import Inspectors
+from reconcilers.inspector import Inspectors
 from reconcilers.restore.nodes import Nodes
 from reconcilers.restore.reconciler import RestoreReconciler
 

@@ -32,8 +32,8 @@ from reconcilers.backup.select import Selector
 from reconcilers.datacenter import pod as datacenter_pod
 from reconcilers.datacenter.layout import first_pods, layout_of
 from reconcilers.identity import MasterKey
+from reconcilers.inspector import Inspectors
 from reconcilers.operations import Operations
-from reconcilers.restore.inspector import Inspectors
 from reconcilers.restore.nodes import Nodes as RestoreNodes
 from reconcilers.restore.reconciler import RestoreReconciler
 from tests.api.backup.spy import Crash, Spy

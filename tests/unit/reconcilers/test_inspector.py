@@ -4,11 +4,10 @@ import json
 from typing import Any
 
 from controller.objects import ObjectMeta
-from reconcilers import labels
+from reconcilers import inspector, labels
 from reconcilers.api.datacenter import BackupSettings, CassandraDataCenter, DataCenterSpec
 from reconcilers.api.restore import CassandraRestore, RestoreSpec
 from reconcilers.api.volumes import BackupVolume
-from reconcilers.restore import inspector
 
 ENV = [
     {"name": "AWS_ACCESS_KEY_ID", "valueFrom": {"secretKeyRef": {"key": "access", "name": "awsbackuptest"}}},

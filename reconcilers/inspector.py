@@ -14,7 +14,10 @@ from controller.errors import AlreadyExists
 from controller.resource import Key
 from reconcilers import labels
 from reconcilers.agents import Address
+from reconcilers.api.backup import BACKUPS
 from reconcilers.api.common import API_VERSION
+from reconcilers.api.datacenter import DATACENTERS
+from reconcilers.api.restore import RESTORES
 from reconcilers.datacenter import pod as datacenter_pod
 from reconcilers.datacenter.layout import layout_of
 
@@ -22,19 +25,23 @@ if TYPE_CHECKING:
     from controller.client import Client
     from controller.objects import RawObject
     from controller.store import Store
+    from reconcilers.api.common import Kind
     from reconcilers.api.datacenter import CassandraDataCenter
-    from reconcilers.api.restore import CassandraRestore
 
 _LIFETIME = 900  # seconds; should nobody delete it, the kubelet ends it
 _VOLUMES = ("agent", "tmp-sidecar")
 
 
-def name_of(restore: str) -> str:
-    return f"{restore}-inspector"
+_SUFFIXES = {RESTORES.kind: "inspector", BACKUPS.kind: "backup-inspector", DATACENTERS.kind: "catalog-inspector"}
 
 
-def build(restore: CassandraRestore, datacenter: CassandraDataCenter) -> dict[str, Any]:
-    """Pure: what is left of a node's pod without Cassandra."""
+def name_of(owner: Kind) -> str:
+    """Objects of two kinds may have one name, their inspectors not."""
+    return f"{owner.metadata.name}-{_SUFFIXES[owner.kind]}"
+
+
+def build(owner: Kind, datacenter: CassandraDataCenter) -> dict[str, Any]:
+    """Pure: what is left of a node's pod without Cassandra, as a child of ``owner``."""
     layout = layout_of(datacenter, cluster_name="-", datacenter_name="-")
     whole = datacenter_pod.template(datacenter, layout, layout.racks[0])["spec"]
     sidecar = next(c for c in whole["containers"] if c["name"] == labels.SIDECAR_CONTAINER)
@@ -48,15 +55,15 @@ def build(restore: CassandraRestore, datacenter: CassandraDataCenter) -> dict[st
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": name_of(restore.metadata.name),
-            "namespace": restore.metadata.namespace,
-            "labels": {labels.INSPECTOR: restore.metadata.name},
+            "name": name_of(owner),
+            "namespace": owner.metadata.namespace,
+            "labels": {labels.INSPECTOR: owner.metadata.name},
             "ownerReferences": [
                 {
                     "apiVersion": API_VERSION,
-                    "kind": restore.kind,
-                    "name": restore.metadata.name,
-                    "uid": restore.metadata.uid,
+                    "kind": owner.kind,
+                    "name": owner.metadata.name,
+                    "uid": owner.metadata.uid,
                     "controller": True,
                     "blockOwnerDeletion": True,
                 }
@@ -86,23 +93,23 @@ def _kept(volume: str) -> bool:
 
 
 class Inspectors:
-    """Starts, finds and ends the inspector of a restore."""
+    """Starts, finds and ends the inspector of an object, its owner."""
 
     def __init__(self, *, client: Client, store: Store[RawObject]) -> None:
         self._client = client
         self._store = store
 
-    def find(self, restore: CassandraRestore) -> RawObject | None:
-        return self._store.get(Key(restore.metadata.namespace, name_of(restore.metadata.name)))
+    def find(self, owner: Kind) -> RawObject | None:
+        return self._store.get(Key(owner.metadata.namespace, name_of(owner)))
 
-    async def start(self, restore: CassandraRestore, datacenter: CassandraDataCenter) -> None:
+    async def start(self, owner: Kind, datacenter: CassandraDataCenter) -> None:
         try:
-            await self._client.create(PODS, build(restore, datacenter))
+            await self._client.create(PODS, build(owner, datacenter))
         except AlreadyExists:
             return  # ours from an earlier try: the store will show it
 
-    async def end(self, restore: CassandraRestore) -> None:
-        found = self.find(restore)
+    async def end(self, owner: Kind) -> None:
+        found = self.find(owner)
         if found is not None and found.metadata.deletion_timestamp is None:
             key = Key(found.metadata.namespace, found.metadata.name)
             await self._client.delete(PODS, key, uid=found.metadata.uid)
