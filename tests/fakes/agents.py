@@ -23,6 +23,7 @@ from agent.protocol import (
     ClusterRecord,
     Failure,
     Kind,
+    MissingNode,
     Node,
     NodeDigest,
     Operation,
@@ -279,6 +280,7 @@ class Running:
             format=1, tag=spec["tag"], backup_id=spec["backupId"], cluster=spec["cluster"],
             datacenter=spec["datacenter"], cassandra_version="5.0.6", schema_version="schema-1",
             nodes=[msgspec.convert(msgspec.to_builtins(n), RecordedNode) for n in nodes],
+            missing=[msgspec.convert(n, MissingNode) for n in spec.get("missing", [])],
         )  # fmt: skip
         world.bucket.records[spec["cluster"], spec["datacenter"], spec["tag"]] = record
         self.operation.result = msgspec.to_builtins(record)
