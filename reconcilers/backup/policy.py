@@ -30,10 +30,11 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The node's failure is final."""
+    """The node's failure is final. ``exhausted``: it might have passed, and did not in all of the tries."""
 
     reason: str
     message: str
+    exhausted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,10 @@ def judge(view: View, *, attempts: int, retries: int) -> Verdict:
     error = operation.error
     reason = error.reason if error else operation.state.value
     message = error.message if error else f"the agent's operation ended {operation.state.value}"
-    if error is not None and error.retryable and attempts <= retries:
+    passing = error is not None and error.retryable
+    if passing and attempts <= retries:
         return TryAgain(reason, message)
-    return GiveUp(reason, message)
+    return GiveUp(reason, message, exhausted=passing)
 
 
 def restarts(view: View) -> int:

@@ -17,7 +17,7 @@ from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
 from reconcilers.api.restore import FINAL_PHASES as ENDED
 from reconcilers.api.unsupported import unsupported
-from reconcilers.backup import lock
+from reconcilers.backup import lock, partial
 from reconcilers.backup import status as said
 from reconcilers.backup.policy import overdue
 from reconcilers.backup.run import Run
@@ -89,8 +89,7 @@ class BackupReconciler:
         refusals = unsupported(run.spec)
         if refusals and not run.status.nodes:
             message = "; ".join(refusals)
-            run.say("Accepted", "False", "FieldNotSupported", message)
-            run.end(BackupPhase.FAILED_VALIDATION, "FieldNotSupported", message)
+            run.refuse("FieldNotSupported", message)
             return Done()
         return None
 
@@ -162,7 +161,8 @@ class BackupReconciler:
             return outcome
         run.status.phase = BackupPhase.UPLOADING
         run.status.snapshot_time = rfc3339(run.now)
-        run.event("SnapshotTaken", f"snapshots stand on all {len(run.status.nodes)} nodes")
+        kept, nodes = len(partial.going(run.status.nodes)), len(run.status.nodes)
+        run.event("SnapshotTaken", f"snapshots stand on {'all ' if kept == nodes else f'{kept} of '}{nodes} nodes")
         return None
 
     async def _upload(self, run: Run) -> Outcome | None:
@@ -181,11 +181,19 @@ class BackupReconciler:
         nodes, size = len(run.status.nodes), run.status.size
         if run.spec.verify != "None":
             run.say("Verified", "True", "SizesCompared", "before each commit every object was there with its size")
+        if lost := partial.failed(run.status.nodes):
+            have = f"{nodes - len(lost)} of {nodes} nodes, {size}, in {run.status.location}"
+            run.end(
+                BackupPhase.PARTIALLY_COMPLETED, "Partial", f"{have}; without {said.failed_nodes(run.status.nodes)}"
+            )
+            return Done()
         run.end(BackupPhase.COMPLETED, "Completed", f"{nodes} nodes, {size}, in {run.status.location}")
         return Done()
 
     async def _going(self, run: Run, *, finished: bool) -> Outcome | None:
         """After a step of the nodes: the next one, or an end, or a wait."""
+        if run.ended:
+            return Done()
         if run.aborting:
             return await self._stop(run)
         return None if finished else RequeueAfter(_LOOK_AGAIN, run.status.phase)
@@ -251,7 +259,8 @@ class BackupReconciler:
 
 
 def _where(run: Run) -> str:
-    return f"{run.status.phase}, waiting for {_some([n.pod for n in run.status.nodes if n.phase != said.COMPLETED])}"
+    waiting = [n.pod for n in partial.going(run.status.nodes) if n.phase != said.COMPLETED]
+    return f"{run.status.phase}, waiting for {_some(waiting)}"
 
 
 def _some(names: list[str]) -> str:

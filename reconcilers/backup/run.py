@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _ENDED_EVENT: dict[str, tuple[Severity, str]] = {
     BackupPhase.COMPLETED: ("Normal", "BackupCompleted"),
+    BackupPhase.PARTIALLY_COMPLETED: ("Warning", "BackupPartial"),
     BackupPhase.CANCELLED: ("Normal", "Cancelled"),
 }
 
@@ -90,6 +91,11 @@ class Run:
         self.status.reason, self.status.message = reason, message
         self.say("Running", "False", reason, message)
 
+    def refuse(self, reason: str, message: str) -> None:
+        """What is asked for cannot be done, and nothing was touched."""
+        self.say("Accepted", "False", reason, message)
+        self.end(BackupPhase.FAILED_VALIDATION, reason, message)
+
     def abort(self, reason: str, message: str) -> None:
         """Decide on the end. It comes when every node's snapshot is cleared."""
         self.status.reason, self.status.message = reason, message
@@ -108,7 +114,7 @@ class Run:
                 node.phase, node.reason, node.message = said.CANCELLED, "", ""
         self.say("Running", "False", reason, message)
         self.say("Complete", "True" if complete else "False", reason, message)
-        self.say("Failed", "False" if complete or phase is BackupPhase.CANCELLED else "True", reason, message)
+        self.say("Failed", "False" if phase in _ENDED_EVENT else "True", reason, message)
         self.say("Restorable", "True" if complete else "False", reason, message)
         type_, event = _ENDED_EVENT.get(phase, ("Warning", "BackupFailed"))
         self.event(event if reason not in _OWN_EVENT else reason, message, type_)

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconcilers.backup import policy
+from reconcilers.backup import partial, policy
 from reconcilers.backup import status as said
 from reconcilers.backup.specs import operation_id
 
@@ -30,11 +30,16 @@ class _Try:
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """It failed for good. ``invalid``: no later try would go better, as something of what was asked for is wrong."""
+    """It failed for good, at ``node``.
 
+    ``invalid``: no later try would go better, as something of what was asked for is wrong. ``silent``: nobody answered.
+    """
+
+    node: BackupNode
     reason: str
     message: str
     invalid: bool = False
+    silent: bool = False
 
 
 class Shared:
@@ -49,7 +54,7 @@ class Shared:
         self, run: Run, datacenter: BackupDatacenter, kind: Kind, spec: msgspec.Struct, *, since: str
     ) -> dict[str, object] | GaveUp | None:
         """Its result, None while there is none. GaveUp also where nobody did it since ``since``."""
-        nodes = [n for n in run.status.nodes if n.datacenter == datacenter.name and n.phase != said.FAILED]
+        nodes = [n for n in partial.going(run.status.nodes) if n.datacenter == datacenter.name]
         node = next((n for n in nodes if self._asking.address(run, n) is not None), nodes[0])
         key = (run.key, datacenter.name, kind)
         last = self._tries.get(key, _Try())
@@ -63,14 +68,14 @@ class Shared:
                 return view.operation.result if view is not None and view.operation is not None else {}
             case policy.GiveUp(reason, message, exhausted):
                 refused = view is not None and view.refused is not None and reason != "InvalidSpec"
-                return GaveUp(reason, f"{node.pod}: {message}", invalid=not exhausted and not refused)
+                return GaveUp(node, reason, message, invalid=not exhausted and not refused)
             case policy.TryAgain(reason, message):
                 self._try_again(run, node, key, last, reason, message)
                 return None
         start = said.moment(max(since, view.moved_at if view is not None else ""))
         if policy.overdue(start, run.spec.node_progress_deadline_seconds, run.now):
             silence = view.silence if view and view.silence else "no answer"
-            return GaveUp("AgentUnreachable", f"{node.pod}: {silence}")
+            return GaveUp(node, "AgentUnreachable", silence, silent=True)
         return None
 
     def _try_again(  # noqa: PLR0917  of ``ask``

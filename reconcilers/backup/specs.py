@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.protocol import BackupSpec, CommitSpec, Kind, NodeDigest, ProbeSpec, SnapshotSpec
+from agent.protocol import BackupSpec, CommitSpec, Kind, MissingNode, NodeDigest, ProbeSpec, SnapshotSpec
 from reconcilers import locations
 from reconcilers.api.quantity import parse
-from reconcilers.backup import policy
+from reconcilers.backup import partial, policy
 
 if TYPE_CHECKING:
     from agent.protocol import Location
@@ -55,10 +55,12 @@ def backup(run: Run, node: BackupNode, datacenter: BackupDatacenter) -> BackupSp
     )
 
 
-def commit(run: Run, datacenter: BackupDatacenter, nodes: list[BackupNode]) -> CommitSpec:
+def commit(run: Run, datacenter: BackupDatacenter) -> CommitSpec:
+    nodes = [n for n in run.status.nodes if n.datacenter == datacenter.name]
     return CommitSpec(
         location=location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
-        tag=run.status.snapshot_tag, backup_id=run.uid, nodes=[_digest(n) for n in nodes],
+        tag=run.status.snapshot_tag, backup_id=run.uid, nodes=[_digest(n) for n in partial.going(nodes)],
+        missing=[MissingNode(node=n.pod, rack=n.rack, host_id=n.host_id) for n in partial.failed(nodes)],
     )  # fmt: skip
 
 

@@ -65,10 +65,10 @@ def summarize(status: BackupStatus) -> None:
     )
     status.nodes_completed = f"{len(done)}/{len(nodes)}" if nodes else ""
     status.size = human(total) if total else ""
-    if status.phase == BackupPhase.COMPLETED:
+    if status.phase in (BackupPhase.COMPLETED, BackupPhase.PARTIALLY_COMPLETED):
         status.progress_percent = 100
     elif nodes:
-        known = all(n.bytes_total or n.phase == COMPLETED for n in nodes)
+        known = all(n.bytes_total or n.phase in (COMPLETED, FAILED) for n in nodes)
         status.progress_percent = min(99, percent(sent, total)) if known and total else 0
     status.progress = f"{status.progress_percent}%" if nodes else ""
     for datacenter in status.datacenters:

@@ -212,6 +212,9 @@ class RestoreReconciler:
     async def _prepare(
         self, run: Run, datacenter: CassandraDataCenter, found: source.Source, record: ClusterRecord
     ) -> Outcome:
+        if (refusal := source.check_whole(record)) is not None:
+            run.refuse(refusal.reason, refusal.message)
+            return Done()
         try:
             pairs = assign(record.nodes, first_pods(datacenter))
         except TopologyMismatch as e:
