@@ -238,6 +238,7 @@ class VerifySpec(Wire):
     datacenter: str
     node: str
     tag: str = ""  # one backup; empty: every complete one that has this node
+    digest: str = ""  # of the node's manifest under ``tag``, of a backup that has no record yet
     level: Level = Level.SIZE
     share: float = 1.0  # of the bytes, for Read: one run goes on where the last one ended, so 1/share runs read all
     heal: bool = False  # put right what this node's disk still has

@@ -176,7 +176,7 @@ class CommitHandler:
 
     def check(self, spec: CommitSpec) -> None:
         catalog.record_key(spec.cluster, spec.tag, spec.datacenter)
-        names = [node.node for node in (*spec.nodes, *spec.missing)]
+        names = [node.node for node in spec.nodes] + [node.node for node in spec.missing]
         if not spec.nodes or len(set(names)) < len(names):
             raise AgentError(Reason.INVALID_SPEC, "a commit needs nodes, each once")
 

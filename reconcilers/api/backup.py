@@ -237,7 +237,12 @@ class BackupSpec(Api, kw_only=True):
     ] = None
     cancel: Annotated[bool, doc("Set to true to stop the backup. It cannot be set back.")] = False
     verify: Annotated[
-        Verify, doc("What is compared after the upload: None, Size (the default) or Hash, which reads everything back.")
+        Verify,
+        doc(
+            "What is compared before the backup is recorded: Size, the default, is each object's, by a listing; Hash "
+            "reads every byte back and makes each checksum anew, and sends again what is not right. None says nothing "
+            "of it."
+        ),
     ] = Verify.SIZE
     import_existing: Annotated[
         bool, doc("Whether this object only registers a backup that the store holds already. False by default.")

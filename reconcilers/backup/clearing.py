@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agent.protocol import ClearSpec, Kind
 from reconcilers.api.backup_status import BackupPhase
 from reconcilers.backup import status as said
-from reconcilers.backup.specs import operation_id
+from reconcilers.backup.specs import operation_id, reads_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +44,8 @@ def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
     snapshots = [(operation_id(run, Kind.SNAPSHOT, n), Kind.SNAPSHOT) for n in tries]
     backups = [(operation_id(run, Kind.BACKUP, n), Kind.BACKUP) for n in tries]
     first_backup = [(operation_id(run, Kind.BACKUP, 1), Kind.BACKUP)]
+    verifies = [(operation_id(run, Kind.VERIFY, n), Kind.VERIFY) for n in tries] if reads_back(run) else []
+    first_verify = [(operation_id(run, Kind.VERIFY, 1), Kind.VERIFY)] if reads_back(run) else []
     match node.phase:
         case said.PENDING:
             return [(operation_id(run, Kind.SNAPSHOT, 1), Kind.SNAPSHOT)]
@@ -52,9 +54,13 @@ def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
         case said.SNAPSHOTTED:
             return first_backup
         case said.UPLOADING:
-            return backups
+            return backups + first_verify
+        case said.UPLOADED:
+            return first_verify
+        case said.VERIFYING:
+            return verifies
         case said.FAILED:
-            return snapshots + backups
+            return snapshots + backups + verifies
         case said.COMPLETED if run.status.phase == BackupPhase.FINALIZING:
             return [(operation_id(run, Kind.COMMIT, n), Kind.COMMIT) for n in range(1, run.spec.retries + 2)]
         case _:

@@ -9,12 +9,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from agent.protocol import Kind, NodeDigest
-from controller.clock import rfc3339
+from agent.protocol import Kind
 from controller.conditions import is_true
-from reconcilers.backup import clearing, partial, policy, specs
+from reconcilers.backup import clearing, destination, node_work, partial, specs
 from reconcilers.backup import status as said
 from reconcilers.backup.asking import Asking
 from reconcilers.backup.shared import GaveUp, Shared
@@ -22,14 +19,16 @@ from reconcilers.backup.shared import GaveUp, Shared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import msgspec
+
     from controller.clock import Clock
     from controller.conditions import Truth
     from controller.objects import RawObject
     from controller.resource import Key
     from controller.store import Store
-    from reconcilers.api.backup_status import BackupNode
+    from reconcilers.api.backup_status import BackupDatacenter, BackupNode
     from reconcilers.backup.run import Run
-    from reconcilers.operations import Operations, View
+    from reconcilers.operations import Operations
 
 # What is wrong is not the store.
 _STORE_ANSWERED = frozenset({"SnapshotTagExists", "KeyspaceNotFound", "TableNotFound", "InvalidSpec"})
@@ -59,6 +58,8 @@ class Nodes:
                 if not self._without(run, probed):
                     return False
                 probed = None
+            if probed is not None:
+                destination.tell(run, datacenter, probed)
             done = done and probed is not None
         if done:
             run.say("StorageReachable", "True", "Probed", f"{run.status.location} can be written")
@@ -69,12 +70,12 @@ class Nodes:
         """Whether another node can be asked. Else this is how the backup ends."""
         message = f"{gave_up.node.pod}: {gave_up.message}"
         if gave_up.silent and partial.allowed(run.spec):
-            _fail(run, gave_up.node, gave_up.reason, gave_up.message)
+            run.fail(gave_up.node, gave_up.reason, gave_up.message)
             if partial.enough(run.spec, run.status.nodes):
                 return True
         reached: Truth = "True" if gave_up.reason in _STORE_ANSWERED else "False"
         run.say("StorageReachable", reached, gave_up.reason, message)
-        if gave_up.invalid:
+        if gave_up.lasting:
             run.refuse(gave_up.reason, message)
         else:
             run.abort(gave_up.reason, message)
@@ -93,19 +94,49 @@ class Nodes:
     def uploaded(self, run: Run) -> bool:
         """At most ``parallelism`` nodes at a time; who began goes on first."""
         nodes = partial.going(run.status.nodes)
-        limit = run.spec.parallelism or len(nodes)
         if all(n.phase == said.SNAPSHOTTED for n in nodes):
-            run.event("UploadStarted", f"{min(limit, len(nodes))} nodes upload to {run.status.location}")
+            count = min(run.spec.parallelism or len(nodes), len(nodes))
+            run.event("UploadStarted", f"{count} nodes upload to {run.status.location}")
+        return self._in_turns(
+            run,
+            Kind.BACKUP,
+            functools.partial(specs.backup, run),
+            waiting=said.SNAPSHOTTED,
+            working=said.UPLOADING,
+            finished=said.UPLOADED if specs.reads_back(run) else said.COMPLETED,
+        )
+
+    def verified(self, run: Run) -> bool:
+        """Every byte was read back, where that was asked for; as many nodes at a time as upload."""
+        return not specs.reads_back(run) or self._in_turns(
+            run,
+            Kind.VERIFY,
+            functools.partial(specs.verification, run),
+            waiting=said.UPLOADED,
+            working=said.VERIFYING,
+            finished=said.COMPLETED,
+        )
+
+    def _in_turns(
+        self,
+        run: Run,
+        kind: Kind,
+        spec: Callable[[BackupNode, BackupDatacenter], msgspec.Struct],
+        *,
+        waiting: str,
+        working: str,
+        finished: str,
+    ) -> bool:
         datacenters = {d.name: d for d in run.status.datacenters}
-        while left := [n for n in partial.going(nodes) if n.phase != said.COMPLETED]:
-            left.sort(key=lambda n: n.phase == said.SNAPSHOTTED)
+        while left := [n for n in run.status.nodes if n.phase in (waiting, working)]:
+            left.sort(key=lambda n: n.phase == waiting)
             done = self._all(
                 run,
-                left[:limit],
-                Kind.BACKUP,
-                lambda node: specs.backup(run, node, datacenters[node.datacenter]),
-                working=said.UPLOADING,
-                finished=said.COMPLETED,
+                left[: run.spec.parallelism or len(left)],
+                kind,
+                lambda node: spec(node, datacenters[node.datacenter]),
+                working=working,
+                finished=finished,
             )
             if not done:
                 return False
@@ -115,14 +146,10 @@ class Nodes:
         """The cluster records are in the bucket, written by one agent of each datacenter. Before, nothing may run on
         the nodes that they leave out.
         """
-        lost = partial.failed(run.status.nodes)
-        limit = run.spec.node_progress_deadline_seconds
-        if clearing.uncleared(
-            run, self._asking, [n for n in lost if not policy.overdue(said.moment(n.completion_time), limit, run.now)]
-        ):
+        lost = [n for n in partial.failed(run.status.nodes) if not partial.let_go(run, n)]
+        if clearing.uncleared(run, self._asking, lost):
             return False
-        done = True
-        since = max(n.completion_time for n in run.status.nodes)
+        done, since = True, partial.ready_since(run)
         for datacenter in run.status.datacenters:
             result = self._shared.ask(run, datacenter, Kind.COMMIT, specs.commit(run, datacenter), since=since)
             if isinstance(result, GaveUp):
@@ -153,72 +180,15 @@ class Nodes:
             if node.phase in (finished, said.FAILED):
                 continue
             if node.phase != working:
-                _start(run, node, working)
-            elif node.reason and not _retry_due(run, node):
+                node_work.start(run, node, working)
+            elif node.reason and not node_work.retry_due(run, node):
                 continue
             operation_id = specs.operation_id(run, kind, node.attempts)
-            _take(run, node, self._asking.want(run, node, operation_id, kind, functools.partial(spec, node)), finished)
+            view = self._asking.want(run, node, operation_id, kind, functools.partial(spec, node))
+            node_work.take(run, node, view, finished)
         if failed := partial.failed(run.status.nodes):
             if not partial.enough(run.spec, run.status.nodes):
                 run.abort(failed[-1].reason, partial.too_few(run.spec, run.status.nodes))
                 return False
             clearing.uncleared(run, self._asking, failed)
         return all(n.phase in (finished, said.FAILED) for n in nodes)
-
-
-def _start(run: Run, node: BackupNode, phase: str) -> None:
-    node.phase = phase
-    node.attempts = 1
-    node.start_time = node.start_time or rfc3339(run.now)
-    node.last_progress_time = rfc3339(run.now)
-
-
-def _retry_due(run: Run, node: BackupNode) -> bool:
-    """A node that failed and may try again carries its reason until it does."""
-    last = said.moment(node.last_progress_time)
-    if last is not None and (run.now - last).total_seconds() < policy.retry_delay(node.attempts):
-        return False
-    node.attempts += 1
-    node.reason = node.message = ""
-    node.last_progress_time = rfc3339(run.now)
-    return True
-
-
-def _take(run: Run, node: BackupNode, view: View | None, finished: str) -> None:
-    if view is not None:
-        said.observe(node, view)
-    tries = node.attempts + (policy.restarts(view) if view else 0)
-    verdict = policy.judge(view, attempts=tries, retries=run.spec.retries) if view else policy.Running()
-    match verdict:
-        case policy.Succeeded():
-            node.phase = finished
-            if finished == said.COMPLETED and view is not None and view.operation is not None:
-                _record(run, node, view.operation.result)
-        case policy.TryAgain(reason, message):
-            node.reason, node.message = reason, message
-            node.last_progress_time = rfc3339(run.now)
-            run.event("NodeRetry", f"{node.pod}: {message}", "Warning")
-        case policy.GiveUp(reason, message):
-            _fail(run, node, reason, message)
-        case policy.Running():
-            limit = run.spec.node_progress_deadline_seconds
-            if tries > run.spec.retries + 1:
-                message = f"its agent was restarted {tries - node.attempts} times: see its log"
-                _fail(run, node, "AgentRestarted", message)
-            elif policy.overdue(said.moment(node.last_progress_time), limit, run.now):
-                silence = f": {view.silence}" if view is not None and view.silence else ""
-                _fail(run, node, "NoProgress", f"no progress for {limit} s{silence}")
-
-
-def _record(run: Run, node: BackupNode, result: dict[str, object]) -> None:
-    digest = msgspec.convert(result, NodeDigest)
-    node.host_id, node.digest, node.tokens = digest.host_id, digest.digest, digest.tokens
-    node.files, node.bytes_total = digest.files, digest.bytes
-    node.bytes_done, node.progress = digest.bytes, "100%"
-    node.completion_time = rfc3339(run.now)
-
-
-def _fail(run: Run, node: BackupNode, reason: str, message: str) -> None:
-    node.phase, node.reason, node.message = said.FAILED, reason, message
-    node.completion_time = rfc3339(run.now)
-    run.event("NodeBackupFailed", f"{node.pod}: {message}", "Warning")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
+from controller.clock import rfc3339
 from reconcilers.api.backup import NodeFailurePolicy
+from reconcilers.backup import policy
 from reconcilers.backup import status as said
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from reconcilers.api.backup_status import BackupNode
     from reconcilers.backup.run import Run
 
-NODE_DOWN = "NodeDown"
+NODE_DOWN, WAS_DOWN = "NodeDown", "it was down when the backup began"
 _GRACE = 60.0  # seconds after its creation that a backup waits for nodes that are down
 
 
@@ -57,6 +60,19 @@ def going(nodes: Sequence[BackupNode]) -> list[BackupNode]:
 
 def failed(nodes: Sequence[BackupNode]) -> list[BackupNode]:
     return [n for n in nodes if n.phase == said.FAILED]
+
+
+def let_go(run: Run, node: BackupNode) -> bool:
+    """Whether a node that was left out has had the time to be cleared: it holds up the others no longer."""
+    return policy.overdue(said.moment(node.completion_time), run.spec.node_progress_deadline_seconds, run.now)
+
+
+def ready_since(run: Run) -> str:
+    """When the last node was done, or the last one that is left out had to be let go (RFC 3339)."""
+    limit = dt.timedelta(seconds=run.spec.node_progress_deadline_seconds)
+    done = [n.completion_time for n in going(run.status.nodes)]
+    lost = [rfc3339(at + limit) for n in failed(run.status.nodes) if (at := said.moment(n.completion_time)) is not None]
+    return max(done + lost)
 
 
 def too_few(spec: BackupSpec, nodes: Sequence[BackupNode]) -> str:

@@ -30,11 +30,11 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The node's failure is final. ``exhausted``: it might have passed, and did not in all of the tries."""
+    """The node's failure is final. ``lasting``: no other try would go better, as what was asked for is wrong."""
 
     reason: str
     message: str
-    exhausted: bool = False
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ Verdict = Running | Succeeded | GiveUp | TryAgain
 def judge(view: View, *, attempts: int, retries: int) -> Verdict:
     """What an operation's state means, when ``attempts`` tries were made of the first and ``retries`` more."""
     if view.refused is not None:
-        return GiveUp(view.refused.reason, view.refused.message)
+        return GiveUp(view.refused.reason, view.refused.message, lasting=view.refused.reason == "InvalidSpec")
     operation = view.operation
     if operation is None or not operation.state.final:
         return Running()
@@ -60,10 +60,9 @@ def judge(view: View, *, attempts: int, retries: int) -> Verdict:
     error = operation.error
     reason = error.reason if error else operation.state.value
     message = error.message if error else f"the agent's operation ended {operation.state.value}"
-    passing = error is not None and error.retryable
-    if passing and attempts <= retries:
+    if error is not None and error.retryable and attempts <= retries:
         return TryAgain(reason, message)
-    return GiveUp(reason, message, exhausted=passing)
+    return GiveUp(reason, message, lasting=error is not None and not error.retryable)
 
 
 def restarts(view: View) -> int:

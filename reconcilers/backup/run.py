@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from controller.conditions import Truth
     from controller.resource import Key
     from reconcilers.api.backup import BackupSpec, CassandraBackup
+    from reconcilers.api.backup_status import BackupNode
 
 
 _ENDED_EVENT: dict[str, tuple[Severity, str]] = {
@@ -83,6 +84,12 @@ class Run:
 
     def event(self, reason: str, message: str, type_: Severity = "Normal") -> None:
         self.events.append((type_, reason, message))
+
+    def fail(self, node: BackupNode, reason: str, message: str) -> None:
+        """For good."""
+        node.phase, node.reason, node.message = said.FAILED, reason, message
+        node.completion_time = rfc3339(self.now)
+        self.event("NodeBackupFailed", f"{node.pod}: {message}", "Warning")
 
     def hold(self, reason: str, message: str, *, warn: bool = False) -> None:
         """Not started yet, and why: what waits can still begin by itself."""

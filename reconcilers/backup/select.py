@@ -33,13 +33,18 @@ class Selector:
 
     async def select(self, run: Run) -> bool:
         """True when the nodes are in the status. Else the run was ended, or it holds and says why."""
+        if wrong := selection.problem(run.spec.selector):
+            run.refuse("InvalidSelector", f"spec.selector is not valid: {wrong}")
+            return False
         query = selection.effective_selector(run.backup)
         run.status.effective_selector = query
         if not query:
+            skipped = selection.ignored(run.backup)
             run.refuse(
                 "EmptySelector",
-                "nothing selects the pods: give this object labels, as cassandra-datacenter: NAME, or spec.selector",
-            )  # fmt: skip
+                "nothing selects the pods: give this object labels, as cassandra-datacenter: NAME, or spec.selector"
+                + (f" ({', '.join(skipped)} say nothing: tools set them)" if skipped else ""),
+            )
             return False
         try:
             found = await self._client.list(PODS, run.key.namespace, label_selector=query)
@@ -109,25 +114,20 @@ class Selector:
         """Its nodes, in order. Those that are down are waited for; where some may be missing they count as failed."""
         name, status = datacenter.metadata.name, datacenter.status
         down = {p.metadata.name for p in self._pods_of(datacenter) if not pods.ready(p)}
-        here = {p.name: p for p in chosen}
-        expected = {n.pod: n.rack for n in status.nodes if n.pod not in here}
-        if (down or len(here) < datacenter.spec.replicas) and (
-            partial.patient(run) or len(here) + len(expected) < datacenter.spec.replicas
-        ):
-            missing = ", ".join(sorted(down)[:3]) or f"{datacenter.spec.replicas - len(here)} of its pods"
+        here = {p.name for p in chosen}
+        lacking = max(0, datacenter.spec.replicas - len(here))
+        gone = sorted((n for n in status.nodes if n.pod not in here), key=lambda n: (len(n.pod), n.pod))[:lacking]
+        if (down or lacking) and (partial.patient(run) or len(gone) < lacking):
+            missing = ", ".join(sorted(down)[:3]) or f"{lacking} of its pods"
             run.hold("NodesNotReady", f"datacenter {name} waits for {missing}", warn=True)
             return None
         hosts = {n.pod: n.host_id for n in status.nodes}
-        nodes = [
-            BackupNode(pod=p.name, uid=p.uid, datacenter=name, rack=p.rack, host_id=hosts.get(p.name, ""))
-            for p in chosen
-        ]
-        nodes += [BackupNode(pod=pod, datacenter=name, rack=rack, host_id=hosts[pod]) for pod, rack in expected.items()]
+        nodes = [BackupNode(pod=p.name, uid=p.uid, datacenter=name, rack=p.rack, phase=said.PENDING) for p in chosen]
+        nodes += [BackupNode(pod=n.pod, datacenter=name, rack=n.rack) for n in gone]
         for node in nodes:
-            node.phase = said.PENDING
-            if node.pod in down or node.pod in expected:
-                node.phase, node.reason = said.FAILED, partial.NODE_DOWN
-                node.message = "it was down when the backup began"
+            node.host_id = hosts.get(node.pod, "")
+            if node.pod in down or node.pod not in here:
+                node.phase, node.reason, node.message = said.FAILED, partial.NODE_DOWN, partial.WAS_DOWN
         return sorted(nodes, key=lambda n: (len(n.pod), n.pod))
 
     def _pods_of(self, datacenter: CassandraDataCenter) -> list[RawObject]:

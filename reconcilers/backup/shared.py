@@ -30,15 +30,12 @@ class _Try:
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """It failed for good, at ``node``.
-
-    ``invalid``: no later try would go better, as something of what was asked for is wrong. ``silent``: nobody answered.
-    """
+    """It failed for good, at ``node``. ``lasting`` as in ``policy.GiveUp``; ``silent``: nobody answered."""
 
     node: BackupNode
     reason: str
     message: str
-    invalid: bool = False
+    lasting: bool = False
     silent: bool = False
 
 
@@ -66,9 +63,8 @@ class Shared:
             case policy.Succeeded():
                 run.status.reason = run.status.message = ""
                 return view.operation.result if view is not None and view.operation is not None else {}
-            case policy.GiveUp(reason, message, exhausted):
-                refused = view is not None and view.refused is not None and reason != "InvalidSpec"
-                return GaveUp(node, reason, message, invalid=not exhausted and not refused)
+            case policy.GiveUp(reason, message, lasting):
+                return GaveUp(node, reason, message, lasting=lasting)
             case policy.TryAgain(reason, message):
                 self._try_again(run, node, key, last, reason, message)
                 return None

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.protocol import BackupSpec, CommitSpec, Kind, MissingNode, NodeDigest, ProbeSpec, SnapshotSpec
+from agent.protocol import (
+    BackupSpec,
+    CommitSpec,
+    Kind,
+    Level,
+    MissingNode,
+    NodeDigest,
+    ProbeSpec,
+    SnapshotSpec,
+    VerifySpec,
+)
 from reconcilers import locations
+from reconcilers.api.backup import Verify
 from reconcilers.api.quantity import parse
 from reconcilers.backup import partial, policy
 
@@ -29,7 +40,7 @@ def entities(run: Run) -> list[str]:
 def probe(run: Run, datacenter: BackupDatacenter) -> ProbeSpec:
     return ProbeSpec(
         location=location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
-        tag=run.status.snapshot_tag, backup_id=run.uid, entities=entities(run),
+        tag=run.status.snapshot_tag, backup_id=run.uid, owner=datacenter.uid, entities=entities(run),
     )  # fmt: skip
 
 
@@ -49,10 +60,23 @@ def backup(run: Run, node: BackupNode, datacenter: BackupDatacenter) -> BackupSp
         epoch=policy.epoch(run.created, run.uid),
         full=run.spec.type == "Full",
         concurrent_transfers=run.spec.concurrent_transfers,
-        bandwidth=parse(run.spec.bandwidth) if run.spec.bandwidth is not None else 0,
+        bandwidth=_bandwidth(run),
         finish_within=run.spec.finish_within_seconds,
         entities=entities(run),
     )
+
+
+def reads_back(run: Run) -> bool:
+    return run.spec.verify == Verify.HASH
+
+
+def verification(run: Run, node: BackupNode, datacenter: BackupDatacenter) -> VerifySpec:
+    """Of all bytes, before the record is written. What the node's disk still has is put right."""
+    return VerifySpec(
+        location=location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name, node=node.pod,
+        tag=run.status.snapshot_tag, digest=node.digest, level=Level.READ, heal=True,
+        concurrent_transfers=run.spec.concurrent_transfers, bandwidth=_bandwidth(run),
+    )  # fmt: skip
 
 
 def commit(run: Run, datacenter: BackupDatacenter) -> CommitSpec:
@@ -68,6 +92,10 @@ def location(run: Run) -> Location:
     storage = run.status.storage
     assert storage is not None, "the selection freezes the storage"
     return locations.to_agent(storage.backup_type, storage.target, storage.endpoint, run.spec)
+
+
+def _bandwidth(run: Run) -> int:
+    return parse(run.spec.bandwidth) if run.spec.bandwidth is not None else 0
 
 
 def _digest(node: BackupNode) -> NodeDigest:

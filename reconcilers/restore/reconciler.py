@@ -246,6 +246,7 @@ class RestoreReconciler:
         ]
         status.totals = RestoreTotals(files=sum(p.source.files for p in pairs))
         message = f"{len(pairs)} nodes from {found.uri}, backup {found.tag} of {found.cluster}/{found.datacenter}"
+        message += f", of {source.some(record.entities)} alone" if record.entities else ""
         run.say("Validated", "True", "RestoreValidated", message)
         run.event("RestoreValidated", message)
         return Done()  # the mapping is written before anything is done by it

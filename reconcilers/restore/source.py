@@ -51,10 +51,10 @@ def check_whole(record: ClusterRecord) -> Never | None:
     if not record.missing:
         return None
     names = [node.node or f"the node with host id {node.host_id}" for node in record.missing]
-    return Never("BackupPartial", f"backup {record.tag} is without {_some(names)}, and {_WHOLE}")
+    return Never("BackupPartial", f"backup {record.tag} is without {some(names)}, and {_WHOLE}")
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
     return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
 
 
@@ -83,7 +83,7 @@ def _of_backup(restore: CassandraRestore, backup: CassandraBackup) -> Source | N
     name, status = backup.metadata.name, backup.status
     if status.phase == BackupPhase.PARTIALLY_COMPLETED:
         lost = [node.pod for node in status.nodes if node.phase == "Failed"]
-        return Never("BackupPartial", f"backup {name} is without {_some(lost)}, and {_WHOLE}")
+        return Never("BackupPartial", f"backup {name} is without {some(lost)}, and {_WHOLE}")
     if status.phase != BackupPhase.COMPLETED:
         message = f"backup {name} is {status.phase or 'Pending'}, and only a Completed one can be restored"
         if status.phase in FINAL_PHASES:

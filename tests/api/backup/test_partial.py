@@ -169,6 +169,17 @@ async def test_without_the_policy_it_waits_for_all(world: World) -> None:
     assert (world.phase(), world.get().status.reason) == ("Pending", "NodesNotReady")
 
 
+@pytest.mark.parametrize("spec", [PARTIAL, {}])
+async def test_a_node_that_was_scaled_away_is_not_missing(world: World, spec: dict[str, str]) -> None:
+    """The datacenter's status may still have it."""
+    await world.datacenter(replicas=2)
+    await hosts(world, replicas=3)
+    await world.backup(**spec)
+    await world.run(lambda: world.phase() in ("Completed", "PartiallyCompleted"))
+    assert world.phase() == "Completed"
+    assert [n.host_id for n in world.get().status.nodes] == [f"host-{FIRST}", f"host-{NODE}"]
+
+
 async def test_a_datacenter_that_grows_is_waited_for(world: World) -> None:
     """A node that was never made is no node that is down."""
     await world.datacenter()

@@ -69,3 +69,13 @@ async def test_neither_is_an_agent_that_refuses_the_token(world: World) -> None:
     await world.backup()
     await world.run(lambda: world.phase() in ("Failed", "FailedValidation"))
     assert (world.phase(), world.get().status.reason) == ("Failed", "Unauthorized")
+
+
+async def test_what_only_the_agent_can_refuse(world: World) -> None:
+    """``system.local`` is a table's name, and no backup has it."""
+    await world.datacenter()
+    refusal = "system is each node's own: leave system.local out"
+    world.agents[FIRST].answers["PUT"] = Refusal(400, refusal, "InvalidSpec")
+    await world.backup(tables=["system.local"])
+    await world.run(lambda: world.phase() == "FailedValidation", within=30)
+    assert world.get().status.message == f"{FIRST}: {refusal}"

@@ -8,7 +8,7 @@ import pytest
 
 from agent.cli.console import Exit
 from tests.fakes.sstables import live_files
-from tests.unit.agent.cli.conftest import TARGET
+from tests.unit.agent.cli.conftest import HOST_ID, TARGET
 
 if TYPE_CHECKING:
     from tests.unit.agent.cli.conftest import Stopped
@@ -57,3 +57,18 @@ def test_what_is_refused(node: Stopped, option: tuple[str, ...], code: Exit, wor
     assert words in done.err
     assert node.stored() == []
     assert not list((node.root / "data").glob("*/*/snapshots/*"))
+
+
+def test_nodes_that_were_told_different_things_are_no_backup(node: Stopped) -> None:
+    common = (
+        "backup", "--tag", "t1", "--target", TARGET, "--data-dir", node.root / "data", "--config-dir", node.config,
+        "--offline", "--host-id", HOST_ID, "--tokens-file", node.tokens,
+    )  # fmt: skip
+    for name, keyspaces in (("node-1", "app"), ("node-2", "app"), ("node-3", "other,app")):
+        node.data.table("other", "big", 9)
+        assert node.agent(*common, "--node", name, "--keyspaces", keyspaces).code == Exit.DONE
+    commit = ("commit", "--tag", "t1", "--target", TARGET, "--cluster", "shop", "--datacenter", "dc1")
+    refused = node.agent(*commit, "--nodes", 3, "--state-dir", node.root / "state")
+    assert refused.code == Exit.FAILED
+    assert "are of different tables" in refused.err
+    assert node.agent("list", "--target", TARGET, "--json").json == []
