@@ -47,7 +47,6 @@ _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
         "credentials_secret_ref": (),
         "node_failure_policy": (),
         "min_nodes": (),
-        "deletion_policy": (),
         "ttl_seconds_after_finished": (),
         "verify": (backup.Verify.NONE,),
         "import_existing": (),
