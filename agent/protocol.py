@@ -178,6 +178,7 @@ class CollectSpec(Wire):
     dry_run: bool = False  # says what it would do, and writes nothing at all
     grace: int = 86_400  # seconds; what is younger is left alone, whatever names it
     limit: float = 0.5  # candidates, as a share of all objects; with more of them nothing is deleted
+    expected: int = 0  # candidates that ``limit`` does not count: who asks has given up as many, and knows it
     allow_empty: bool = False  # the node has no backup left, on purpose: everything goes, whatever ``limit`` says
 
 
@@ -212,7 +213,8 @@ class Collected(Wire, omit_defaults=False):
 
 class ForgetSpec(Wire):
     """Takes a backup out of the bucket: its cluster record first, then its nodes' manifests. What only it needed is
-    left to the collector. Refused while the backup runs, and where the tag is another backup's.
+    left to the collector. Refused while the backup runs, and where the tag is another backup's. ``Operation.result`` is
+    a ``Forgotten``.
     """
 
     location: Location
@@ -220,6 +222,13 @@ class ForgetSpec(Wire):
     datacenter: str
     tag: str
     backup_id: str
+
+
+class Forgotten(Wire, omit_defaults=False):
+    """``manifests``: how many went now; none where it had been forgotten before."""
+
+    manifests: int = 0
+    empty: list[str] = []  # nodes of the datacenter that have no manifest left, of whatever backup
 
 
 class Level(StrEnum):

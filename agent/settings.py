@@ -35,6 +35,9 @@ class Settings:
     plan_dir: Path = Path("/etc/restore-plan")
     jolokia_jar: Path = Path("/app/lib/jolokia.jar")
     memory_limit: int | None = None
+    least_grace: int = (
+        3600  # seconds; a collector with a shorter grace is refused. Less is for tests of a whole cluster
+    )
     failure_linger: float = 600.0  # seconds that a failed restore stays readable before init ends
 
     @property
@@ -65,6 +68,7 @@ class Settings:
             plan_dir=_path(env, "AGENT_PLAN_DIR", cls.plan_dir),
             jolokia_jar=_path(env, "JOLOKIA_JAR", cls.jolokia_jar),
             memory_limit=_number(env, "CASSANDRA_MEMORY_LIMIT"),
+            least_grace=_number(env, "AGENT_LEAST_GRACE") or cls.least_grace,
             failure_linger=float(_number(env, "AGENT_FAILURE_LINGER") or cls.failure_linger),
         )
 

@@ -10,6 +10,7 @@ import msgspec
 
 from controller.conditions import Condition  # noqa: TC001  msgspec reads the annotation at run time
 from reconcilers.api import common, kubernetes
+from reconcilers.api.access import Access  # noqa: TC001  msgspec reads the annotation at run time
 from reconcilers.api.common import Api, Endpoint, ObjectReference
 from reconcilers.api.describe import doc
 
@@ -37,6 +38,7 @@ FINAL_PHASES = frozenset(
         BackupPhase.FAILED,
         BackupPhase.FAILED_VALIDATION,
         BackupPhase.CANCELLED,
+        BackupPhase.DELETING,  # after one of the others: what it left in the store is being removed
     }
 )
 
@@ -58,6 +60,9 @@ class BackupDatacenter(Api, kw_only=True):
     datacenter_name: Annotated[str, doc("Cassandra's name of the datacenter, a part of the path in the store.")] = ""
     nodes: Annotated[int, doc("How many of its nodes are in the backup.")] = 0
     phase: common.Phase = ""
+    access: Annotated[
+        Access | None, doc("How its store is reached when the datacenter is gone, for the deletion of this backup.")
+    ] = None
 
 
 class BackupNode(Api, kw_only=True):
@@ -126,7 +131,7 @@ class BackupStatus(Api, kw_only=True):
     conditions: Annotated[
         list[Condition],
         doc(
-            "Accepted, Running, Complete, Failed, StorageReachable, DestinationShared, Verified, Restorable.",
+            "Accepted, Running, Complete, Failed, StorageReachable, DestinationShared, Verified, Restorable, Deleting.",
             shape=kubernetes.Condition,
             list_map="type",
         ),

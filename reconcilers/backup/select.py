@@ -8,6 +8,7 @@ from controller.builtin import PODS
 from controller.errors import Invalid
 from controller.resource import Key
 from reconcilers import labels, locations, pods
+from reconcilers.access import access_of
 from reconcilers.api import volumes
 from reconcilers.api.backup_status import BackupDatacenter, BackupNode, BackupStorage
 from reconcilers.api.common import BackupType
@@ -73,6 +74,7 @@ class Selector:
                     cluster_name=status.cluster_name,
                     datacenter_name=status.datacenter_name,
                     nodes=len(partial.going(found_nodes)),
+                    access=access_of(datacenter),
                 )
             )
             nodes += found_nodes

@@ -84,7 +84,7 @@ ACTED_ON: dict[type[common.Api], dict[str, Any]] = {
         "startingDeadlineSeconds": 1,
         "activeDeadlineSeconds": 1,
         "nodeProgressDeadlineSeconds": 1,
-        "deletionPolicy": "Retain",
+        "deletionPolicy": "Delete",
         "ttlSecondsAfterFinished": 0,
         "verify": "Hash",
         "cancel": True,
@@ -153,7 +153,6 @@ NOT_YET: dict[type[common.Api], list[tuple[dict[str, Any], str]]] = {
     backup.BackupSpec: [
         ({"endpoint": {"caBundleSecretRef": {"name": "a"}}}, f"spec.endpoint.caBundleSecretRef {REMOVE}"),
         ({"credentialsSecretRef": {"name": "a"}}, f"spec.credentialsSecretRef {REMOVE}"),
-        ({"deletionPolicy": "Delete"}, "spec.deletionPolicy Delete is not acted on yet: use Retain"),
         ({"importExisting": True}, f"spec.importExisting {REMOVE}"),
     ],
     restore.RestoreSpec: [
