@@ -204,7 +204,7 @@ def test_every_field_is_in_one_of_the_tables(spec: type[common.Api]) -> None:
 
 
 def test_what_is_said_of_a_spec_is_said_of_its_object() -> None:
-    spec = msgspec.convert({**STORE, "deletionPolicy": "Delete", "importExisting": True}, backup.BackupSpec)
+    spec = msgspec.convert({**STORE, "credentialsSecretRef": {"name": "a"}, "importExisting": True}, backup.BackupSpec)
     whole = backup.CassandraBackup(metadata=ObjectMeta(name="b"), spec=spec)
 
     assert len(unsupported(whole)) == 2
