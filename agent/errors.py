@@ -37,6 +37,7 @@ class Reason(StrEnum):
     SNAPSHOT_TAG_EXISTS = "SnapshotTagExists"
     NOTHING_TO_BACK_UP = "NothingToBackUp"
     BACKUP_NOT_FOUND = "BackupNotFound"
+    BACKUP_AMBIGUOUS = "BackupAmbiguous"
     MANIFEST_MISSING = "ManifestMissing"
     MANIFEST_CHANGED = "ManifestChanged"
     MANIFEST_INVALID = "ManifestInvalid"

@@ -83,7 +83,8 @@ def assemble(config: Config, client: Client, master: MasterKey, transport: Direc
     manager.add_controller(
         backup_controller(
             backups=informers.backups, datacenters=informers.datacenters, restores=informers.restores,
-            pod_informer=informers.pods, operations=operations, session=uuid.uuid4().hex[:12], **common,
+            pod_informer=informers.pods, inspectors=inspectors, agents=agents, operations=operations,
+            session=uuid.uuid4().hex[:12], **common,
         )
     )  # fmt: skip
     manager.add_controller(

@@ -109,6 +109,9 @@ class BackupStatus(Api, kw_only=True):
     progress_percent: Annotated[int, doc("The same as a number, 0 to 100.")] = 0
     effective_selector: Annotated[str, doc("The label selector that was used.")] = ""
     snapshot_tag: Annotated[str, doc("Name of the backup in the store.")] = ""
+    backup_id: Annotated[
+        str, doc("By what the store knows who wrote it: of an imported backup, the UID of the object that made it.")
+    ] = ""
     location: Annotated[str, doc("Where it is kept, such as s3://bucket/prefix.")] = ""
     layout_version: Annotated[int, doc("Version of the layout in the store.")] = 0
     cassandra_version: Annotated[str, doc("Version of Cassandra, as the nodes said.")] = ""

@@ -50,7 +50,6 @@ _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
         "deletion_policy": (),
         "ttl_seconds_after_finished": (),
         "verify": (backup.Verify.NONE,),
-        "import_existing": (),
     },
     restore.RestoreSource: {"credentials_secret_ref": ()},
     restore.RestoreSpec: {

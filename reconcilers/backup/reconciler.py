@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from controller.recorder import Recorder
     from controller.store import Store
     from reconcilers.api.restore import CassandraRestore
+    from reconcilers.backup.importing import Importer
     from reconcilers.backup.nodes import Nodes
     from reconcilers.backup.select import Selector
 from reconcilers.status_writer import SLOT, StatusWriter
@@ -47,6 +48,7 @@ class BackupReconciler:
         restores: Store[CassandraRestore],
         selector: Selector,
         nodes: Nodes,
+        importer: Importer,
         recorder: Recorder,
         clock: Clock,
         session: str,
@@ -56,6 +58,7 @@ class BackupReconciler:
         self._restores = restores
         self._selector = selector
         self._nodes = nodes
+        self._importer = importer
         self._clock = clock
         self._session = session
         self._status = StatusWriter(
@@ -72,7 +75,7 @@ class BackupReconciler:
             return await self._settle(run)
         if backup.metadata.deletion_timestamp and not run.aborting:
             run.abort("Deleted", "the object was deleted while the backup ran")
-        outcome = await self._advance(run)
+        outcome = await (self._importer.advance(run) if run.spec.import_existing else self._advance(run))
         return await self._save(run, outcome)
 
     async def _advance(self, run: Run) -> Outcome:
@@ -202,7 +205,8 @@ class BackupReconciler:
     async def _save(self, run: Run, outcome: Outcome) -> Outcome:
         if run.outdated:
             return outcome
-        said.summarize(run.status)
+        if not run.spec.import_existing:
+            said.summarize(run.status)
         old, new = run.backup.status, run.status
         return await self._status.save(
             run.backup,

@@ -90,6 +90,11 @@ class Run:
         self.status.reason, self.status.message = reason, message
         self.say("Running", "False", reason, message)
 
+    def refuse(self, reason: str, message: str) -> None:
+        """What is asked for cannot be done, and nothing was touched."""
+        self.say("Accepted", "False", reason, message)
+        self.end(BackupPhase.FAILED_VALIDATION, reason, message)
+
     def abort(self, reason: str, message: str) -> None:
         """Decide on the end. It comes when every node's snapshot is cleared."""
         self.status.reason, self.status.message = reason, message

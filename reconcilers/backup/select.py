@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 from controller.builtin import PODS
 from controller.errors import Invalid
 from controller.resource import Key
-from reconcilers import labels, locations, pods
-from reconcilers.api import volumes
+from reconcilers import labels, locations, mounts, pods
 from reconcilers.api.backup_status import BackupDatacenter, BackupNode, BackupPhase, BackupStorage
-from reconcilers.api.common import BackupType
 from reconcilers.backup import selection
 from reconcilers.backup import status as said
 
@@ -69,13 +67,8 @@ class Selector:
         if datacenter is None or not datacenter.status.cluster_name:
             run.hold("DatacenterNotReady", f"datacenter {name} is not set up yet", warn=True)
             return None
-        extra = datacenter.spec.backup.volumes if datacenter.spec.backup else []
-        if run.spec.backup_type == BackupType.FILE and not volumes.mounted(extra, run.spec.target):
-            self._refuse(
-                run, "TargetNotMounted",
-                f"target {run.spec.target} is on none of the volumes that the agents of datacenter {name} have "
-                "(its spec.backup.volumes): what is written there goes with the pod",
-            )  # fmt: skip
+        if (lacks := mounts.lacking(datacenter, run.spec.backup_type, run.spec.target)) is not None:
+            self._refuse(run, lacks.reason, lacks.message)
             return None
         names = {pod.name for pod in chosen}
         mine = [p for p in self._pods.all() if p.metadata.labels.get(labels.DATACENTER_UID) == datacenter.metadata.uid]

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from controller.controller import Controller
 from controller.resource import Key
-from controller.triggers import only_when, to_mapped, to_self
+from controller.triggers import only_when, to_mapped, to_owner, to_self
 from reconcilers import labels, pods
+from reconcilers.api.backup import BACKUPS
 from reconcilers.api.backup_status import FINAL_PHASES
+from reconcilers.backup.importing import Importer
 from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
+from reconcilers.inspector import Inspectors
+from reconcilers.readers import Readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from controller.objects import HasMetadata, RawObject
     from controller.recorder import Recorder
     from controller.triggers import Trigger
+    from reconcilers.agents import Agents
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.api.restore import CassandraRestore
@@ -37,6 +42,8 @@ def backup_controller(
     datacenters: Informer[CassandraDataCenter],
     restores: Informer[CassandraRestore],
     pod_informer: Informer[RawObject],
+    inspectors: Informer[RawObject],
+    agents: Agents,
     operations: Operations,
     recorder: Recorder,
     clock: Clock,
@@ -54,6 +61,11 @@ def backup_controller(
             pod_store=pod_informer.store,
             wake=lambda key: controller.queue.add(key, reason="agent"),
             clock=clock,
+        ),
+        importer=Importer(
+            datacenters=datacenters.store,
+            agents=agents,
+            readers=Readers(pod_store=pod_informer.store, inspectors=Inspectors(client=client, store=inspectors.store)),
         ),
         recorder=recorder,
         clock=clock,
@@ -74,6 +86,7 @@ def backup_controller(
     controller.watches(backups, to_self())
     relevant: Callable[[Trigger[RawObject]], Trigger[RawObject]] = only_when(_matters)
     controller.watches(pod_informer, relevant(to_mapped(running)))
+    controller.watches(inspectors, to_owner(BACKUPS))
     controller.reads(datacenters)
     return controller.reads(restores)
 

@@ -96,7 +96,7 @@ async def test_a_part_of_one_and_another_that_is_not_ready(world: World) -> None
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("verify", "Hash"), ("deletionPolicy", "Delete"), ("keyspaces", ["k"]), ("importExisting", True)],
+    [("verify", "Hash"), ("deletionPolicy", "Delete"), ("keyspaces", ["k"])],
 )
 async def test_a_field_that_is_not_acted_on_is_refused(world: World, field: str, value: Any) -> None:
     await world.datacenter()

@@ -65,11 +65,11 @@ class Live(World):
         common: dict[str, Any] = {
             "client": client, "backups": backups, "datacenters": datacenters, "restores": restores,
             "pod_informer": pods, "operations": operations, "recorder": recorder, "clock": clock,
-            "backoff": Backoff(clock, base=0.02, cap=0.1),
+            "backoff": Backoff(clock, base=0.02, cap=0.1), "inspectors": inspectors, "agents": agents,
         }  # fmt: skip
         controllers = [
             backup_controller(session="s", **common),
-            restore_controller(statefulsets=sets, config_maps=maps, inspectors=inspectors, agents=agents, **common),
+            restore_controller(statefulsets=sets, config_maps=maps, **common),
         ]
         parts = [backups, datacenters, restores, pods, sets, maps, inspectors, recorder, operations, *controllers]
         tasks = [asyncio.create_task(part.run()) for part in parts]

@@ -26,6 +26,7 @@ from reconcilers.agents import Agents
 from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
 from reconcilers.api.restore import RESTORES, CassandraRestore
+from reconcilers.backup.importing import Importer
 from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
@@ -34,6 +35,7 @@ from reconcilers.datacenter.layout import first_pods, layout_of
 from reconcilers.identity import MasterKey
 from reconcilers.inspector import Inspectors
 from reconcilers.operations import Operations
+from reconcilers.readers import Readers
 from reconcilers.restore.nodes import Nodes as RestoreNodes
 from reconcilers.restore.reconciler import RestoreReconciler
 from tests.api.backup.spy import Crash, Spy
@@ -107,6 +109,11 @@ class World:
                 restores=self.stores[RESTORES],
                 selector=Selector(client=client, datacenters=datacenters, pod_store=pods),
                 nodes=Nodes(operations=operations, pod_store=pods, wake=self.wake(BACKUPS), clock=self.clock),
+                importer=Importer(
+                    datacenters=datacenters,
+                    agents=agents,
+                    readers=Readers(pod_store=pods, inspectors=Inspectors(client=client, store=pods)),
+                ),
                 recorder=recorder,
                 clock=self.clock,
                 session=f"operator-{self.session}",
