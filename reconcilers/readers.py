@@ -62,8 +62,8 @@ class Readers:
             except ApiError as e:
                 raise NotYet("InspectorRefused", f"no inspector pod can be made: {e}") from e
             raise silence
-        if pod.body.get("status", {}).get("phase") in _ENDED:
-            await self._inspectors.end(owner)  # by its lifetime, or evicted: the next look makes another
+        if _ended(pod):
+            await self._inspectors.end(owner)  # the next look makes another
             raise silence
         where = inspector.address(pod, datacenter)
         if where is None:
@@ -90,8 +90,13 @@ class Readers:
     def _shared(self, datacenter: CassandraDataCenter) -> list[Address]:
         """The datacenter's own inspector, which its catalog may have: so many imports do with one."""
         pod = self._inspectors.find(datacenter)
-        where = inspector.address(pod, datacenter) if pod is not None else None
+        where = inspector.address(pod, datacenter) if pod is not None and not _ended(pod) else None
         return [where] if where is not None else []
+
+
+def _ended(pod: RawObject) -> bool:
+    """By its lifetime, or evicted: it comes to nothing any more."""
+    return pod.body.get("status", {}).get("phase") in _ENDED
 
 
 async def _put(address: Address, question: Callable[[Address], Awaitable[T]]) -> T:

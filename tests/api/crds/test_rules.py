@@ -321,6 +321,8 @@ BACKUP_VALUES: dict[str, Any] = {
     "nodeProgressDeadlineSeconds": 1,
     "verify": "Hash",
     "importExisting": True,
+    "sourceCluster": "c",
+    "sourceDatacenter": "d",
 }
 RESTORE_VALUES: dict[str, Any] = {
     "datacenter": "other",

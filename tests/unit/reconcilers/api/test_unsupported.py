@@ -83,6 +83,9 @@ ACTED_ON: dict[type[common.Api], dict[str, Any]] = {
         "deletionPolicy": "Retain",
         "verify": "None",
         "cancel": True,
+        "importExisting": True,
+        "sourceCluster": "c",
+        "sourceDatacenter": "d",
         "status": "PENDING",
     },
     restore.RestoreSpec: {
@@ -159,7 +162,6 @@ NOT_YET: dict[type[common.Api], list[tuple[dict[str, Any], str]]] = {
         ({"deletionPolicy": "Delete"}, "spec.deletionPolicy Delete is not acted on yet: use Retain"),
         ({"ttlSecondsAfterFinished": 0}, f"spec.ttlSecondsAfterFinished {REMOVE}"),
         ({"verify": "Hash"}, "spec.verify Hash is not acted on yet: use None or Size"),
-        ({"importExisting": True}, f"spec.importExisting {REMOVE}"),
     ],
     restore.RestoreSpec: [
         ({"mode": "InPlace"}, "spec.mode InPlace is not acted on yet: use NewCluster"),
