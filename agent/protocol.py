@@ -5,6 +5,7 @@
     DELETE /v1/operations/{id}                     -> Operation       cancels; 404 unknown
     GET    /v1/node                                -> Node
     GET    /v1/catalog/backups?backupType=&target=&... -> [ClusterRecord] ; /v1/catalog/backups/{tag}
+    GET    /v1/catalog/names?backupType=&target=&limit= -> BackupNames
 
 An operation's id is chosen by the operator and names the work for ever: the same id is the same work. A backup of one
 node is three operations, so that every node's snapshot stands before the first byte is sent:
@@ -442,3 +443,18 @@ class ClusterRecord(Wire):
     created_at: str = ""
     entities: list[str] = []  # keyspaces and tables that it is of; none is all
     missing: list[MissingNode] = []
+
+
+class BackupName(Wire):
+    """By what a bucket knows one datacenter's backup."""
+
+    cluster: str
+    datacenter: str
+    tag: str
+
+
+class BackupNames(Wire):
+    """What a target holds, of every cluster: the newest first, and how many there are beside those."""
+
+    names: list[BackupName]
+    total: int

@@ -117,6 +117,9 @@ class BackupStatus(Api, kw_only=True):
     time_left: Annotated[str, doc("How long the upload will take at that rate, such as 3m20s.")] = ""
     effective_selector: Annotated[str, doc("The label selector that was used.")] = ""
     snapshot_tag: Annotated[str, doc("Name of the backup in the store.")] = ""
+    backup_id: Annotated[
+        str, doc("By what the store knows who wrote it: of an imported backup, the UID of the object that made it.")
+    ] = ""
     location: Annotated[str, doc("Where it is kept, such as s3://bucket/prefix.")] = ""
     layout_version: Annotated[int, doc("Version of the layout in the store.")] = 0
     cassandra_version: Annotated[str, doc("Version of Cassandra, as the nodes said.")] = ""

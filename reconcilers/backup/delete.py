@@ -122,7 +122,8 @@ class Deletion:
 def left_something(status: BackupStatus) -> bool:
     """Whether there may be anything of it in the bucket. Nodes are begun with only after the bucket was proved."""
     complete = get_condition(status.conditions, "Complete")
-    return (complete is not None and complete.status == "True") or any(n.start_time for n in status.nodes)
+    imported = bool(status.backup_id)
+    return imported or (complete is not None and complete.status == "True") or any(n.start_time for n in status.nodes)
 
 
 def reads(restore: CassandraRestore, backup: CassandraBackup) -> bool:
@@ -162,7 +163,7 @@ def _place(run: Run, datacenter: BackupDatacenter) -> Place:
 def _errand(run: Run, datacenter: BackupDatacenter) -> Errand:
     spec = ForgetSpec(
         location=where(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
-        tag=run.status.snapshot_tag, backup_id=run.uid,
+        tag=run.status.snapshot_tag, backup_id=run.status.backup_id or run.uid,
     )  # fmt: skip
     return Errand(f"{run.uid}.{Kind.FORGET}.{datacenter.name}", Kind.FORGET, spec)
 

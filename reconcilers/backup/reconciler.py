@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from controller.store import Store
     from reconcilers.api.restore import CassandraRestore
     from reconcilers.backup.delete import Deletion
+    from reconcilers.backup.importing import Importer
     from reconcilers.backup.nodes import Nodes
     from reconcilers.backup.select import Selector
 from reconcilers.status_writer import SLOT, StatusWriter
@@ -51,6 +52,7 @@ class BackupReconciler:
         selector: Selector,
         nodes: Nodes,
         deletion: Deletion,
+        importer: Importer,
         recorder: Recorder,
         clock: Clock,
         session: str,
@@ -61,6 +63,7 @@ class BackupReconciler:
         self._selector = selector
         self._nodes = nodes
         self._deletion = deletion
+        self._importer = importer
         self._released: dict[Key, str] = {}  # the UID of a backup that holds no lease
         self._recorder = recorder
         self._clock = clock
@@ -80,7 +83,7 @@ class BackupReconciler:
             return await self._settle(run)
         if backup.metadata.deletion_timestamp and not run.aborting:
             run.abort("Deleted", "the object was deleted while the backup ran")
-        outcome = await self._advance(run)
+        outcome = await (self._importer.advance(run) if run.spec.import_existing else self._advance(run))
         return await self._save(run, outcome)
 
     async def _advance(self, run: Run) -> Outcome:
@@ -237,9 +240,10 @@ class BackupReconciler:
     async def _save(self, run: Run, outcome: Outcome) -> Outcome:
         if run.outdated:
             return outcome
-        if run.ended:
-            await self._deletion.ended(run)
-        said.summarize(run.status)
+        if not run.spec.import_existing:
+            said.summarize(run.status)
+            if run.ended:
+                await self._deletion.ended(run)
         old, new = run.backup.status, run.status
         return await self._status.save(
             run.backup,

@@ -210,10 +210,17 @@ class FakeAgent:
         self.world.inspected.append(query)
         if self.world.catalog_refusal is not None:
             raise self.world.catalog_refusal
-        found = self.world.bucket.records.get((query["cluster"], query.get("datacenter", ""), tag))
-        if found is None:
+        found = {
+            f"{cluster}/{datacenter}": record
+            for (cluster, datacenter, named), record in self.world.bucket.records.items()
+            if named == tag and cluster == query.get("cluster", cluster)
+            and datacenter == query.get("datacenter", datacenter)
+        }  # fmt: skip
+        if not found:
             raise Refusal(404, f"s3://bucket has no backup {tag}", "BackupNotFound")
-        return found
+        if len(found) > 1:
+            raise Refusal(409, f"s3://bucket has several backups {tag}: {', '.join(found)}", "BackupAmbiguous")
+        return next(iter(found.values()))
 
 
 class Running:
