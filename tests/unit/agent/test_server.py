@@ -21,7 +21,7 @@ from agent import catalog, routes, server
 from agent.catalog import NodePath
 from agent.errors import AgentError
 from agent.protocol import BackupNames, ClusterRecord, CommitSpec, Kind, Node, Operation, RecordedNode, State
-from agent.serve import Agent, inspect
+from agent.serve import Agent
 from backends.base import BytesBody, ObjectMeta
 from backends.errors import Kind as StoreKind
 from tests.fakes.faulty_store import Fault, FaultyStore
@@ -265,13 +265,6 @@ async def test_sigterm_answers_those_who_wait_and_leaves_work_resumable(world: W
     async with world.agent() as successor:
         await successor.operations.over("a")
         assert successor.operations.get("a").attempts == 2
-
-
-async def test_the_inspector_has_the_catalog_and_no_operations(world: World) -> None:
-    async with serving(world, lambda stop: inspect(world.settings, stop, open_store=world.open_store)) as api:
-        assert (await api("GET", "/v1/catalog/backups", params=QUERY))[1] == []
-        assert (await api("GET", "/readyz", headers={}))[0] == 200
-        assert (await api("PUT", "/v1/operations/a", json=SNAPSHOT))[0] == 404
 
 
 def test_an_empty_token_is_no_token(tmp_path: Path) -> None:
