@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent import configuration, server
+from agent import coding, configuration, server
 from agent.backup import BackupHandler
 from agent.cassandra import Cassandra
 from agent.collector import CollectHandler
@@ -63,8 +63,9 @@ class Agent:
     def _handlers(self, open_store: Opener) -> dict[Kind, Handler]:
         settings = self.settings
         turns = Turns()
+        codings = coding.from_files(settings.encryption_keys)
         return {
-            Kind.PROBE: ProbeHandler(open_store, pod=settings.pod, namespace=settings.namespace),
+            Kind.PROBE: ProbeHandler(open_store, pod=settings.pod, namespace=settings.namespace, codings=codings),
             Kind.SNAPSHOT: SnapshotHandler(self.snapshots, lambda: self.operations),
             Kind.BACKUP: BackupHandler(
                 self.snapshots,
@@ -72,12 +73,13 @@ class Agent:
                 settings=lambda: configuration.carried_settings(settings.config_dir),
                 pod_ip=settings.pod_ip,
                 turns=turns,
+                codings=codings,
             ),
             Kind.COMMIT: CommitHandler(open_store),
             Kind.CLEAR_SNAPSHOTS: ClearHandler(self.snapshots, lambda: self.operations),
             Kind.COLLECT: CollectHandler(open_store, turns, holder=settings.pod),
             Kind.FORGET: ForgetHandler(open_store, lambda: self.operations),
-            Kind.VERIFY: VerifyHandler(open_store, settings.data_dirs, settings.state_dir),
+            Kind.VERIFY: VerifyHandler(open_store, settings.data_dirs, settings.state_dir, codings=codings),
         }
 
     async def run(self, stop: asyncio.Event, *, started: asyncio.Event | None = None) -> None:

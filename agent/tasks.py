@@ -10,6 +10,7 @@ import msgspec
 
 from agent import catalog, clock, records
 from agent.catalog import FORMAT, NodePath, Owner
+from agent.coding import Coding
 from agent.errors import AgentError, Reason
 from agent.flow import each
 from agent.protocol import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.catalog import Manifest
+    from agent.coding import Codings
     from agent.job import Job
     from agent.operations import Operations
     from agent.snapshots import Snapshots
@@ -45,13 +47,14 @@ class ProbeHandler:
     """Reads, writes, lists and deletes, so that a backup does not fail after an hour for what one request could tell.
 
     ``result`` has ``owner`` and ``shared``: who wrote here first, and whether that is another; and ``canDelete``, as a
-    bucket that keeps everything is a fair wish.
+    bucket that keeps everything is a fair wish; and ``encryptionKey``, the id of the key that backups are written with.
     """
 
     spec_type = ProbeSpec
 
-    def __init__(self, open_store: Opener, *, pod: str = "", namespace: str = "") -> None:
+    def __init__(self, open_store: Opener, *, pod: str = "", namespace: str = "", codings: Codings = Coding) -> None:
         self._open_store = open_store
+        self._codings = codings
         self._pod = pod
         self._namespace = namespace
 
@@ -60,6 +63,7 @@ class ProbeHandler:
 
     async def run(self, job: Job, spec: ProbeSpec) -> dict[str, Any]:
         await job.enter("Probing")
+        coding = await asyncio.to_thread(self._codings)  # a key that cannot be used is told before a snapshot is taken
         path = NodePath(spec.cluster, spec.datacenter, self._pod or "probe")
         async with self._open_store(spec.location) as store:
             record = await records.find_record(store, spec.cluster, spec.tag, spec.datacenter)
@@ -73,6 +77,8 @@ class ProbeHandler:
                 message = f"{store.name} does not list what was just written to it"
                 raise AgentError(Reason.STORAGE_INVALID, message)
             result: dict[str, Any] = {"store": store.name, "canDelete": await _deleted(store, key)}
+            if coding.key_ids:
+                result["encryptionKey"] = coding.key_ids[0]
             if spec.owner:
                 owner = Owner(owner=spec.owner, namespace=self._namespace, created_at=clock.now())
                 first = await records.claim(store, path, owner)
