@@ -108,16 +108,20 @@ class Opening:
         with memoryview(data) as view:
             begin = 0
             while begin < len(view) and self.position < self._end:
-                want = self._size() - len(self._held)
-                piece = view[begin : begin + want]
-                begin += len(piece)
-                if len(piece) == self._size():
-                    self._open(piece)
-                else:
-                    self._held += piece
-                    if len(piece) == want:
-                        held, self._held = self._held, bytearray()
-                        self._open(held)
+                # Let go in any case: an error's traceback would hold the store's buffer.
+                with view[begin : begin + self._size() - len(self._held)] as piece:
+                    begin += len(piece)
+                    self._take(piece)
+
+    def _take(self, piece: memoryview) -> None:
+        """A frame's next bytes, or all of them."""
+        if len(piece) == self._size():
+            self._open(piece)
+            return
+        self._held += piece
+        if len(self._held) == self._size():
+            held, self._held = self._held, bytearray()
+            self._open(held)
 
     def _size(self) -> int:
         """Of the next frame."""

@@ -48,7 +48,7 @@ class Parts:
         self.id = ""
         self.over = False
         self.sent: dict[int, Part] = {}
-        self._size = size
+        self._part = size
         self._sums: dict[int, Sums] = {}
         self._opening = asyncio.Lock()
         self._there: dict[int, Part] = {}
@@ -58,10 +58,19 @@ class Parts:
     def whole(self) -> bool:
         return len(self.sent) == self.count
 
+    @property
+    def stored(self) -> int:
+        """Bytes of the object."""
+        return self.size(0, self.item.size)
+
+    def size(self, offset: int, length: int) -> int:
+        """Bytes that a range of the file becomes."""
+        return length if self.sealer is None else self.sealer.size(offset, length)
+
     def range(self, number: int) -> tuple[int, int]:
         """(offset, length), in the file."""
-        offset = (number - 1) * self._size
-        return offset, min(self._size, self.item.size - offset)
+        offset = (number - 1) * self._part
+        return offset, min(self._part, self.item.size - offset)
 
     async def open(self, store: ObjectStore, journal: UploadJournal | None) -> None:
         """Once: the journal's upload if the store still has it, else a new one."""
@@ -82,7 +91,7 @@ class Parts:
         """True when the store has this part, and with the right bytes."""
         offset, length = self.range(number)
         part = self._there.pop(number, None)
-        if part is None or part.size != (length if self.sealer is None else self.sealer.size(offset, length)):
+        if part is None or part.size != self.size(offset, length):
             return False
         told = self._journalled.get(number)
         if told is not None and part.etag and (told.etag, told.size) == (part.etag, length):
@@ -139,13 +148,13 @@ def keep_sum(item: Sendable, crc32c: int | None, *, encoded: bool = False) -> No
         item.keep_sum(crc32c)
 
 
-async def there(store: ObjectStore, item: Sendable, key: str) -> bool:
+async def there(store: ObjectStore, upload: Parts) -> bool:
     """After NotFound for an upload: whether a completion whose answer was lost made the object after all.
 
     Only what was checked is ever completed under this key, so its size is proof enough.
     """
     try:
-        return (await store.head(key)).size == catalog.stored_size(catalog.split_key(item.key)[0])
+        return (await store.head(upload.key)).size == upload.stored
     except NotFound:
         return False
 

@@ -172,7 +172,7 @@ class Uploader:
     async def _vanished(self, upload: Parts) -> None:
         """The upload is not there: completed by a request whose answer was lost, or aborted by somebody."""
         await self._forget(upload)
-        if not await parts.there(self._store, upload.item, upload.key):
+        if not await parts.there(self._store, upload):
             raise parts.vanished(self._store, upload.key)
         if not upload.over:
             upload.over = True

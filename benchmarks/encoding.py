@@ -89,8 +89,8 @@ def main() -> None:
         found: dict[tuple[str, str], list[Figure]] = {}
         for _ in range(arguments.rounds):
             for kind, coding in CODINGS.items():
-                figures = asyncio.run(session(coding, directory / "source", arguments.size << 20, crc, directory))
-                for step, figure in zip(("backup", "restore"), figures, strict=True):
+                pair = asyncio.run(session(coding, directory / "source", arguments.size << 20, crc, directory))
+                for step, figure in zip(("backup", "restore"), pair, strict=True):
                     found.setdefault((kind, step), []).append(figure)
     gigabytes = arguments.size * (1 << 20) / 1e9
     for (kind, step), figures in found.items():

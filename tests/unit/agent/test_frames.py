@@ -89,6 +89,17 @@ def test_any_range_is_that_of_the_content(offset: int, length: int, piece: int) 
     assert opening.position == end
 
 
+def test_an_error_holds_no_buffer_of_the_store() -> None:
+    """Which a connection uses again."""
+    buffer = bytearray(flip(3)(WHOLE))
+    with pytest.raises(BadFrame):
+        Opening(sealer(len(CONTENT)), lambda _: None, 0, 5).write(memoryview(buffer))
+    with pytest.raises(BadFrame) as caught:
+        Opening(sealer(len(CONTENT)), lambda _: None, 0, 5).write(buffer)
+    buffer.clear()
+    assert caught.value.__traceback__ is not None
+
+
 def test_byte_by_byte() -> None:
     found = bytearray()
     opening = Opening(sealer(9), found.extend, 2, 8)
