@@ -43,6 +43,8 @@ class Reason(StrEnum):
     MANIFEST_MISSING = "ManifestMissing"
     MANIFEST_CHANGED = "ManifestChanged"
     MANIFEST_INVALID = "ManifestInvalid"
+    ENCRYPTION_KEY_MISSING = "EncryptionKeyMissing"
+    ENCRYPTION_KEY_INVALID = "EncryptionKeyInvalid"
     COLLECT_BLOCKED = "CollectBlocked"
     COLLECT_REFUSED = "CollectRefused"
     BACKUP_RUNNING = "BackupRunning"

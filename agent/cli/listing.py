@@ -95,9 +95,12 @@ async def run_show(arguments: Namespace, console: Console, open_store: Opener) -
             console.line(
                 f"{node.node}  rack {node.rack}, {node.tokens} tokens, {files(node.files)}, {size(node.bytes)}"
             )
+            if manifest.key_ids:
+                console.line(f"  encrypted, the key is {', '.join(manifest.key_ids)}")
             for table in tables:
                 console.line(f"  {table['table']:<48} {size(table['bytes']):>12}  {table['sstables']} SSTables")
-            found.append(_node(node) | {"tables": tables, "totals": msgspec.to_builtins(manifest.totals)})
+            more = {"tables": tables, "totals": msgspec.to_builtins(manifest.totals), "keyIds": manifest.key_ids}
+            found.append(_node(node) | more)
     console.value(_record(record) | {"nodes": found})
     return Exit.FINDINGS if failed else Exit.DONE
 
