@@ -14,7 +14,7 @@ import structlog
 
 from agent.protocol import ForgetSpec, Forgotten, Kind
 from controller.clock import parse_rfc3339
-from controller.conditions import get_condition
+from controller.conditions import get_condition, is_true
 from controller.reconcile import RequeueAfter
 from reconcilers import locations
 from reconcilers.api.backup import BACKUPS
@@ -122,8 +122,9 @@ class Deletion:
 
 def left_something(status: BackupStatus) -> bool:
     """Whether there may be anything of it in the bucket. Nodes are begun with only after the bucket was proved."""
-    complete = get_condition(status.conditions, "Complete")
-    return (complete is not None and complete.status == "True") or any(n.start_time for n in status.nodes)
+    if status.storage is None:
+        return False  # nobody knows where
+    return is_true(status.conditions, "Complete") or any(n.start_time for n in status.nodes)
 
 
 def reads(restore: CassandraRestore, backup: CassandraBackup) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from controller.conditions import Condition
 from controller.objects import ObjectMeta
 from reconcilers.api.backup import BackupSpec, CassandraBackup
-from reconcilers.api.backup_status import BackupNode, BackupStatus
+from reconcilers.api.backup_status import BackupNode, BackupStatus, BackupStorage
 from reconcilers.api.common import BackupType, ObjectReference
 from reconcilers.api.restore import CassandraRestore, RestoreSource, RestoreSpec, RestoreStatus
 from reconcilers.backup.delete import left_something, reads
@@ -64,10 +65,15 @@ def test_a_restore_of_another_namespace_means_another_backup() -> None:
     assert not reads(other, BACKUP)
 
 
+def ended(*, storage: bool = True, **status: Any) -> BackupStatus:
+    return BackupStatus(phase="Failed", storage=BackupStorage() if storage else None, **status)
+
+
 def test_a_backup_left_something_once_its_nodes_had_begun() -> None:
-    assert not left_something(BackupStatus(phase="Failed", nodes=[BackupNode(pod="p")]))
-    assert left_something(BackupStatus(phase="Failed", nodes=[BackupNode(pod="p", start_time="2026-01-01T00:00:00Z")]))
+    begun = BackupNode(pod="p", start_time="2026-01-01T00:00:00Z")
+    assert not left_something(ended(nodes=[BackupNode(pod="p")]))
+    assert left_something(ended(nodes=[BackupNode(pod="p"), begun]))
     complete = Condition(type="Complete", status="True", reason="Completed", message="")
-    assert left_something(BackupStatus(phase="Deleting", conditions=[complete]))
-    complete.status = "False"
-    assert not left_something(BackupStatus(phase="Failed", conditions=[complete]))
+    assert left_something(ended(conditions=[complete]))
+    assert not left_something(ended(conditions=[structs.replace(complete, status="False")]))
+    assert not left_something(ended(storage=False, nodes=[begun], conditions=[complete]))
