@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from reconcilers.identity import MasterKey
     from reconcilers.operations import Operations, View
 
+QUEUED = "HelperQueued"  # the reason of one that waits for others
+_HELPERS = 8  # pods at a time in a namespace, however many backups of a lost datacenter are deleted at once
 _AGENTS = 3  # so many of a datacenter's are tried before a helper pod is
 _ELSEWHERE = frozenset({"AgentUnreachable", "CredentialsMissing", "CredentialsRefused", "AccessDenied"})
 _SILENT = 30.0  # seconds without an answer after which another one is asked
@@ -184,6 +186,8 @@ class Errands:
     async def _helper(self, owner: Owner, datacenter: CassandraDataCenter, place: Place) -> Address | NotYet:
         name = helper.name_of(owner, place.datacenter)
         found = self._helpers.get(Key(owner.key.namespace, name))
+        if found is None and self._helpers_at_work(owner.key.namespace) >= _HELPERS:
+            return NotYet(QUEUED, f"{_HELPERS} helper pods are at work: it waits for one to end")
         if found is None:
             identity = self._master.identity(owner.metadata.uid)
             await self._client.apply(SECRETS, helper.secret(owner, place.datacenter, identity))
@@ -197,6 +201,9 @@ class Errands:
             why = pods.waiting_reason(found)
             return NotYet("HelperStarting", f"helper pod {name} does not start: {why}" if why else f"{name} starts")
         return where
+
+    def _helpers_at_work(self, namespace: str) -> int:
+        return sum(p.metadata.namespace == namespace and helper.is_one(p) for p in self._helpers.all())
 
     async def _remove(self, pod: RawObject) -> None:
         key = Key(pod.metadata.namespace, pod.metadata.name)

@@ -46,6 +46,10 @@ def name_of(owner: Owner, datacenter: str) -> str:
     return f"{datacenter[:40]}-helper-{digest[:10]}"
 
 
+def is_one(found: RawObject) -> bool:
+    return found.metadata.labels.get(labels.INSPECTOR) == found.metadata.name and not ended(found)
+
+
 def pod(owner: Owner, datacenter: CassandraDataCenter, credentials: str) -> Object:
     """``credentials``: name of the Secret with the store's credentials; empty: they are in the environment."""
     name = name_of(owner, datacenter.metadata.name)

@@ -14,7 +14,7 @@ import structlog
 
 from agent.protocol import ForgetSpec, Forgotten, Kind
 from controller.clock import parse_rfc3339
-from controller.conditions import get_condition
+from controller.conditions import get_condition, is_true
 from controller.reconcile import RequeueAfter
 from reconcilers import locations
 from reconcilers.api.backup import BACKUPS
@@ -22,7 +22,7 @@ from reconcilers.api.backup_status import BackupPhase
 from reconcilers.api.restore import FINAL_PHASES as RESTORED
 from reconcilers.api.restore import RESTORES, CassandraRestore
 from reconcilers.backup.policy import overdue
-from reconcilers.errands import Errand, NotYet, Place
+from reconcilers.errands import QUEUED, Errand, NotYet, Place
 from reconcilers.garbage.notes import where
 from reconcilers.helper import Owner
 
@@ -42,9 +42,10 @@ if TYPE_CHECKING:
 
 _LOOK_AGAIN = 5.0
 _PATIENCE = 600  # seconds, from when it is begun
-# The agent waits an hour for the record of a backup that ended without one: it might still be on its way.
-_PATIENCE_ENDING = 2 * 3600
-_ENDING = "BackupRunning"
+# What passes by itself: an agent waits an hour for the record of a backup that ended without one, as it might be on its
+# way; and there are many to be deleted.
+_PATIENCE_IN_TURN = 2 * 3600
+_IN_TURN = frozenset({"BackupRunning", QUEUED})
 _FOREIGN = "SnapshotTagExists"  # what the bucket has under this name is another backup's: it is not ours to delete
 
 _log = structlog.get_logger("backup")
@@ -91,7 +92,7 @@ class Deletion:
             place = _place(run, datacenter)
             answer = await self._errands.run(owner, place, _errand(run, datacenter))
             if isinstance(answer, NotYet):
-                patience = _PATIENCE_ENDING if answer.reason == _ENDING else _PATIENCE
+                patience = _PATIENCE_IN_TURN if answer.reason in _IN_TURN else _PATIENCE
                 if not (answer.hopeless or answer.reason == _FOREIGN or overdue(since, patience, run.now)):
                     _say(run, answer.reason, f"{_what(run)} is being deleted: {answer.message}", begun=True)
                     return RequeueAfter(_LOOK_AGAIN, answer.reason)
@@ -121,9 +122,10 @@ class Deletion:
 
 def left_something(status: BackupStatus) -> bool:
     """Whether there may be anything of it in the bucket. Nodes are begun with only after the bucket was proved."""
-    complete = get_condition(status.conditions, "Complete")
+    if status.storage is None:
+        return False  # nobody knows where
     imported = bool(status.backup_id)
-    return imported or (complete is not None and complete.status == "True") or any(n.start_time for n in status.nodes)
+    return imported or is_true(status.conditions, "Complete") or any(n.start_time for n in status.nodes)
 
 
 def reads(restore: CassandraRestore, backup: CassandraBackup) -> bool:

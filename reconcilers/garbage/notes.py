@@ -10,7 +10,7 @@ from msgspec import structs
 
 from controller.builtin import CONFIGMAPS
 from controller.clock import rfc3339
-from controller.errors import AlreadyExists, Conflict, Forbidden, NotFound
+from controller.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from controller.resource import Key
 from reconcilers import locations
 from reconcilers.backup import status as said
@@ -69,7 +69,7 @@ class Notes:
         )  # fmt: skip
         try:
             await self._keep(run.key.namespace, fresh)
-        except Forbidden as e:  # the namespace is being deleted, or a quota is used up
+        except (Forbidden, Invalid) as e:  # the namespace is being deleted, a quota is used up, it grew too large
             _log.warning("garbage is not written down", location=run.status.location, error=e.message)
             return False
         return True

@@ -108,7 +108,7 @@ async def test_it_says_which_nodes_have_no_backup_left(cluster: Cluster) -> None
     await cluster.put(kept.manifest("t2"), catalog.encode(manifest("t2", [], "uid-2")))
     for _ in range(2):  # who asks may have missed the first answer
         await cluster.forget()
-        assert cluster.empty == ["n", "n-1", "n.a"]
+        assert sorted(cluster.empty) == ["n", "n-1", "n.a"]
 
 
 async def test_another_backup_of_that_name_stays(cluster: Cluster) -> None:
