@@ -147,6 +147,8 @@ class Nodes:
         """The cluster records are in the bucket, written by one agent of each datacenter. Before, nothing may run on
         the nodes that they leave out.
         """
+        if not partial.written(run):
+            return False
         lost = [n for n in partial.failed(run.status.nodes) if not partial.let_go(run, n)]
         if clearing.uncleared(run, self._asking, lost):
             return False
@@ -192,5 +194,6 @@ class Nodes:
                 last = max(failed, key=lambda n: n.completion_time)
                 run.abort(last.reason, partial.too_few(run.spec, run.status.nodes))
                 return False
-            clearing.uncleared(run, self._asking, failed)
+            if partial.written(run):
+                clearing.uncleared(run, self._asking, failed)
         return all(n.phase in (finished, said.FAILED) for n in nodes)

@@ -62,6 +62,12 @@ def failed(nodes: Sequence[BackupNode]) -> list[BackupNode]:
     return [n for n in nodes if n.phase == said.FAILED]
 
 
+def written(run: Run) -> bool:
+    """Whether it is in the status who failed, and of what: what is cancelled before would look as if that were why."""
+    before = {n.pod for n in failed(run.backup.status.nodes)}
+    return all(n.pod in before for n in failed(run.status.nodes))
+
+
 def let_go(run: Run, node: BackupNode) -> bool:
     """Whether a node that was left out has had the time to be cleared: it holds up the others no longer."""
     return policy.overdue(said.moment(node.completion_time), run.spec.node_progress_deadline_seconds, run.now)

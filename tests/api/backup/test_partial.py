@@ -11,7 +11,9 @@ from controller import builtin
 from reconcilers import labels
 from reconcilers.api.backup import BACKUPS
 from reconcilers.api.datacenter import DATACENTERS
+from tests.api.backup.spy import Crash
 from tests.fakes.agents import DENIED, THROTTLED
+from tests.fakes.clock import settle
 
 if TYPE_CHECKING:
     from agent.protocol import ClusterRecord
@@ -214,6 +216,26 @@ async def test_what_is_left_out_is_cancelled_at_once(world: World) -> None:
     assert [o.state for o in world.agents[NODE].of_kind(Kind.BACKUP)] == ["Cancelled"]
     assert not world.agents[NODE].snapshots
     assert world.phase() == "Uploading"
+
+
+async def test_the_operator_dies_before_it_could_say_who_failed(world: World) -> None:
+    """Then nothing was cancelled yet, which would look as if that were the reason."""
+    await world.datacenter()
+    world.agents[NODE].script(Kind.BACKUP, stuck=True)
+    world.agents[LAST].script(Kind.BACKUP, seconds=1000)
+    world.agents.tick = 20
+    await world.backup(**PARTIAL, nodeProgressDeadlineSeconds=60)
+    await world.run(lambda: world.phase() == "Uploading")
+    await world.rest(50)
+    await world.clock.advance(20)
+    world.spy.crash_before = len(world.spy.writes) + 1
+    with pytest.raises(Crash):
+        await world.reconcile(BACKUPS.kind, world.key("backup"))
+    await settle()
+    assert [o.state for o in world.agents[NODE].of_kind(Kind.BACKUP)] == ["Running"]
+    await world.restart()
+    await world.run(lambda: any(n.phase == "Failed" for n in world.get().status.nodes))
+    assert [n.reason for n in world.get().status.nodes] == ["", "NoProgress", ""]
 
 
 async def test_the_record_waits_for_what_is_still_being_cancelled(world: World) -> None:
