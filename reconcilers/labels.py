@@ -13,6 +13,9 @@ CLUSTER = f"{PREFIX}/cluster"
 RACK = f"{PREFIX}/rack"
 DATACENTER_UID = f"{PREFIX}/datacenterUID"
 INSPECTOR = f"{PREFIX}/inspector"  # on helper pods, which must never look like a node
+SCHEDULE = f"{PREFIX}/schedule"  # on a backup: the schedule that made it; its annotations say which, and for when
+SCHEDULE_UID = f"{PREFIX}/schedule-uid"
+SCHEDULED_FOR = f"{PREFIX}/scheduled-for"
 
 CASSANDRA_CONTAINER = "cassandra"
 SIDECAR_CONTAINER = "sidecar"
@@ -22,8 +25,8 @@ DEFAULT_RACK = "rack1"
 BACKUP_FINALIZER = f"{API_GROUP}/backup"
 RESTORE_FINALIZER = f"{API_GROUP}/restore"
 
-# Labels that tools put on every object they manage: they say nothing about which pods a backup means.
-FOREIGN_LABELS = ("app.kubernetes.io/managed-by",)
+# Labels that tools, and our schedules, put on what they make: they say nothing about which pods a backup means.
+FOREIGN_LABELS = ("app.kubernetes.io/managed-by", SCHEDULE)
 FOREIGN_LABEL_PREFIXES = (
     "helm.sh/",
     "argocd.argoproj.io/",

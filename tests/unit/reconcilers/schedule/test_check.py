@@ -1,0 +1,70 @@
+"""What only the operator can see to be wrong, each with its sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reconcilers.schedule.check import checked
+from reconcilers.schedule.slots import ScheduleError
+from tests.unit.reconcilers.schedule.objects import schedule
+
+LONG = "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "words"),
+    [
+        ({"cron": "99 * * * *"}, "InvalidSchedule", "has a bad minute"),
+        ({"cron": "0 0 30 2 *"}, "NeverMatches", "names no time"),
+        ({"timeZone": "Mars/Phobos"}, "InvalidTimeZone", "'Mars/Phobos' is not known"),
+        ({"name": "a" * 51}, "NameTooLong", "at most 50 characters"),
+        ({"own": {}}, "EmptySelector", "neither labels nor a selector"),
+        ({"own": {"app.kubernetes.io/managed-by": "Helm"}}, "EmptySelector", "neither labels nor a selector"),
+        ({"own": {"app": "x"}, "template": {"selector": {}}}, "EmptySelector", "neither labels nor a selector"),
+        ({"own": {"a b": "c"}}, "InvalidTemplate", "label 'a b': 'c' is not a valid label"),
+        ({"own": {"a": "b c"}}, "InvalidTemplate", "label 'a': 'b c' is not a valid label"),
+        ({"own": {"a": LONG}}, "InvalidTemplate", "is not a valid label"),
+        ({"own": {LONG: "a"}}, "InvalidTemplate", "is not a valid label"),
+        ({"own": {"/a": "b"}}, "InvalidTemplate", "is not a valid label"),
+        ({"own": {"Example.com/a": "b"}}, "InvalidTemplate", "is not a valid label"),
+        ({"own": {"": "b"}}, "InvalidTemplate", "is not a valid label"),
+        ({"annotations": {"a b": "c"}}, "InvalidTemplate", "annotation 'a b' is not a valid name"),
+        ({"template": {"snapshotTag": "t"}}, "InvalidTemplate", "snapshotTag cannot be in a template"),
+        ({"template": {"cancel": True}}, "InvalidTemplate", "cancel cannot be in a template"),
+        ({"retention": {"keepWithin": "30 days"}}, "InvalidRetention", "'30 days' is not a number and one of"),
+        (
+            {"template": {"endpoint": {"caBundleSecretRef": {"name": "a"}}}},
+            "FieldNotSupported",
+            "spec.backupTemplate.spec.endpoint.caBundleSecretRef is not acted on yet",
+        ),
+    ],
+)
+def test_refused(given: dict[str, Any], reason: str, words: str) -> None:
+    with pytest.raises(ScheduleError) as raised:
+        checked(schedule(**given))
+    assert raised.value.reason == reason
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("field", ["importExisting", "ttlSecondsAfterFinished"])
+def test_refused_one_way_or_the_other(field: str) -> None:
+    value = {"importExisting": True, "ttlSecondsAfterFinished": 60}[field]
+    with pytest.raises(ScheduleError, match=field):
+        checked(schedule(template={field: value}))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"cron": "@daily", "timeZone": "Europe/Vienna"},
+        {"name": "a" * 50},
+        {"own": {"app": "", "example.com/a.b_c-d": "A.b_c-D"}, "annotations": {"a": "any thing"}},
+        {"own": {}, "template": {"selector": {"matchLabels": {"a": "b"}}}},
+        {"retention": {"keepWithin": "30d", "keepLast": 0}},
+    ],
+)
+def test_accepted(given: dict[str, Any]) -> None:
+    checked(schedule(**given))
