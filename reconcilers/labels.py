@@ -13,9 +13,8 @@ CLUSTER = f"{PREFIX}/cluster"
 RACK = f"{PREFIX}/rack"
 DATACENTER_UID = f"{PREFIX}/datacenterUID"
 INSPECTOR = f"{PREFIX}/inspector"  # on helper pods, which must never look like a node
-SCHEDULE = f"{PREFIX}/schedule"  # on a backup: the schedule that made it; its annotations say which, and for when
-SCHEDULE_UID = f"{PREFIX}/schedule-uid"
-SCHEDULED_FOR = f"{PREFIX}/scheduled-for"
+SCHEDULE = f"{PREFIX}/schedule"  # on a backup: the schedule that made it
+SCHEDULE_UID = f"{PREFIX}/schedule-uid"  # an annotation beside it: a schedule may be made anew under its name
 
 CASSANDRA_CONTAINER = "cassandra"
 SIDECAR_CONTAINER = "sidecar"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from controller.clock import parse_rfc3339, rfc3339
+from controller.clock import parse_rfc3339
 from reconcilers import labels
 from reconcilers.api.backup_status import BackupPhase
 from reconcilers.api.schedule import SCHEDULES, OwnerReferencePolicy
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from reconcilers.api.schedule import CassandraBackupSchedule
 
 FAILED = frozenset({BackupPhase.FAILED, BackupPhase.FAILED_VALIDATION, BackupPhase.PARTIALLY_COMPLETED})
+_STAMP = "%Y%m%d%H%M"
 _MARGIN = 60.0  # seconds beyond every deadline after which nobody seems to see to a backup
 
 
 def name(schedule: str, slot: datetime) -> str:
     """The same whoever makes it, and whenever: it is what keeps a slot from having two backups."""
-    return f"{schedule}-{slot:%Y%m%d%H%M}"
+    return f"{schedule}-{slot:{_STAMP}}"
 
 
 def body(schedule: CassandraBackupSchedule, slot: datetime) -> dict[str, Any]:
@@ -36,11 +37,7 @@ def body(schedule: CassandraBackupSchedule, slot: datetime) -> dict[str, Any]:
         "name": name(meta.name, slot),
         "namespace": meta.namespace,
         "labels": {**(given.labels if given else {}), labels.SCHEDULE: meta.name},
-        "annotations": {
-            **(given.annotations if given else {}),
-            labels.SCHEDULE_UID: meta.uid,
-            labels.SCHEDULED_FOR: rfc3339(slot),
-        },
+        "annotations": {**(given.annotations if given else {}), labels.SCHEDULE_UID: meta.uid},
     }
     if schedule.spec.owner_reference is OwnerReferencePolicy.SCHEDULE:
         owner = {"apiVersion": SCHEDULES.api_version, "kind": SCHEDULES.kind, "name": meta.name, "uid": meta.uid}
@@ -72,11 +69,12 @@ def order(backup: CassandraBackup) -> tuple[datetime, str]:
 
 
 def slot_of(backup: CassandraBackup) -> datetime:
-    """The time it was made for; where somebody spoilt the annotation, the time it was made at."""
+    """The time it was made for, which its name says; of one that was given to the schedule by hand, its creation's."""
     meta = backup.metadata
+    stamp = meta.name.removeprefix(f"{meta.labels.get(labels.SCHEDULE, '')}-")
     try:
-        return parse_rfc3339(meta.annotations[labels.SCHEDULED_FOR])
-    except (KeyError, ValueError):
+        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+    except ValueError:
         return parse_rfc3339(meta.creation_timestamp)
 
 

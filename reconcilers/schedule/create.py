@@ -48,12 +48,12 @@ class Refused:
 async def create(client: Client, turn: Turn, slot: datetime) -> Made | Skipped | Refused:
     """``turn.backups`` are as the API server has them. Conflict where one of them is not any more."""
     name = children.name(turn.key.name, slot)
-    running = children.blocking(turn.backups, turn.now)
-    if running and turn.spec.concurrency_policy is ConcurrencyPolicy.FORBID:
+    policy = turn.spec.concurrency_policy
+    if policy is ConcurrencyPolicy.FORBID and (running := children.blocking(turn.backups, turn.now)):
         message = f"no backup for {rfc3339(slot)}: {children.names(running)} still runs (concurrencyPolicy Forbid)"
         return Skipped("ScheduleMissed", message)
-    if turn.spec.concurrency_policy is ConcurrencyPolicy.REPLACE:
-        for backup in running:
+    if policy is ConcurrencyPolicy.REPLACE:
+        for backup in (b for b in children.active(turn.backups) if not b.spec.cancel):
             await _cancel(client, backup)
             turn.event("Replaced", f"{backup.metadata.name} is cancelled in favour of {name}")
     try:
@@ -75,6 +75,5 @@ async def _found(client: Client, turn: Turn, key: Key) -> Made | Skipped:
 
 
 async def _cancel(client: Client, backup: CassandraBackup) -> None:
-    if not backup.spec.cancel:
-        test = {"op": "test", "path": "/metadata/uid", "value": backup.metadata.uid}
-        await client.patch(BACKUPS, key_of(backup), [test, {"op": "add", "path": "/spec/cancel", "value": True}])
+    test = {"op": "test", "path": "/metadata/uid", "value": backup.metadata.uid}
+    await client.patch(BACKUPS, key_of(backup), [test, {"op": "add", "path": "/spec/cancel", "value": True}])

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reconcilers.api.backup import DeletionPolicy
 from reconcilers.api.backup_status import BackupPhase
+from reconcilers.api.restore import FINAL_PHASES
 from reconcilers.schedule import children, retention
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
     from reconcilers.api.backup import CassandraBackup
+    from reconcilers.api.restore import CassandraRestore
     from reconcilers.api.schedule import ScheduleSpec
 
 _WITH_DATA = frozenset({BackupPhase.COMPLETED, BackupPhase.PARTIALLY_COMPLETED})
@@ -47,6 +49,16 @@ def leaving(
         [b for b in with_data if b.metadata.name not in in_use],
         [b for b in objects if b.metadata.name not in in_use and not _takes_data(b)],
     )
+
+
+def being_restored(restores: Iterable[CassandraRestore], namespace: str) -> set[str]:
+    """Names of backups, by object, or by the tag in the store: for a schedule's backups both are the same."""
+    names: set[str] = set()
+    for restore in restores:
+        if restore.metadata.namespace == namespace and restore.status.phase not in FINAL_PHASES:
+            names |= {restore.spec.backup.name} if restore.spec.backup else set()
+            names |= {restore.spec.source.snapshot_tag} if restore.spec.source else set()
+    return names
 
 
 def _surplus(oldest_first: list[CassandraBackup], limit: int) -> list[CassandraBackup]:

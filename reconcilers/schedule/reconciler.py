@@ -11,13 +11,12 @@ import itertools
 from typing import TYPE_CHECKING
 
 from controller.reconcile import Done, RequeueAfter
-from reconcilers.api.restore import FINAL_PHASES as ENDED
 from reconcilers.api.schedule import SCHEDULES, CassandraBackupSchedule
 from reconcilers.schedule import children, live, metrics, status
 from reconcilers.schedule.check import checked
 from reconcilers.schedule.create import Refused
 from reconcilers.schedule.due import jitter
-from reconcilers.schedule.history import Leaving, leaving
+from reconcilers.schedule.history import Leaving, being_restored, leaving
 from reconcilers.schedule.prune import hanging, prune
 from reconcilers.schedule.slots import ScheduleError
 from reconcilers.schedule.start import start
@@ -124,17 +123,8 @@ class ScheduleReconciler:
         return []
 
     def _leaving(self, turn: Turn, slots: Slots) -> Leaving:
-        return leaving(turn.backups, turn.spec, in_use=self._in_use(turn), zone=slots.zone, now=turn.now)
-
-    def _in_use(self, turn: Turn) -> set[str]:
-        """Names of what is being restored: of the object, or as the store calls it, which is the same."""
-        names: set[str] = set()
-        for restore in self._restores.all():
-            spec = restore.spec
-            if restore.metadata.namespace == turn.key.namespace and restore.status.phase not in ENDED:
-                names |= {spec.backup.name} if spec.backup else set()
-                names |= {spec.source.snapshot_tag} if spec.source else set()
-        return names
+        in_use = being_restored(self._restores.all(), turn.key.namespace)
+        return leaving(turn.backups, turn.spec, in_use=in_use, zone=slots.zone, now=turn.now)
 
     async def _save(self, turn: Turn, outcome: Outcome) -> Outcome:
         old, new = turn.schedule.status, turn.status

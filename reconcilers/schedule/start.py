@@ -26,12 +26,11 @@ async def start(client: Client, turn: Turn, slots: Slots, shift: timedelta) -> M
 
     Should this process die after the backup is made, what was missed before it goes uncounted; the backup is found.
     """
-    if _due(turn, slots, shift) is None:
-        return None
-    await live.look(client, turn)
+    if _due(turn, slots, shift) is not None:
+        await live.look(client, turn)
     plan = _due(turn, slots, shift)
-    if plan is None:  # its backup is there: who made it died, or the watch is late
-        turn.handled(turn.since)
+    if plan is None:
+        turn.handled(turn.since)  # by a backup that is there, should its maker have died before it said so
         return None
     result = await create(client, turn, plan.slot) if plan.slot else Passed()
     if isinstance(result, Skipped) and plan.slot == turn.created:

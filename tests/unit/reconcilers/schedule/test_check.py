@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+import yaml
 
+from reconcilers.api.crds import DIRECTORY
+from reconcilers.api.schedule import CassandraBackupSchedule
 from reconcilers.schedule.check import checked
 from reconcilers.schedule.slots import ScheduleError
 from tests.unit.reconcilers.schedule.objects import schedule
@@ -68,3 +72,10 @@ def test_refused_one_way_or_the_other(field: str) -> None:
 )
 def test_accepted(given: dict[str, Any]) -> None:
     checked(schedule(**given))
+
+
+def test_the_example_can_be_acted_on_and_is_the_one_of_the_docs() -> None:
+    example = yaml.safe_load((DIRECTORY.parent / "examples" / "schedule.yaml").read_text())
+    checked(msgspec.convert(example, CassandraBackupSchedule))
+    page = (DIRECTORY.parents[1] / "docs" / "schedule.md").read_text()
+    assert yaml.safe_load(page.split("```yaml\n")[1].split("```")[0]) == example

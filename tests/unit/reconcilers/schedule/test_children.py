@@ -25,7 +25,7 @@ def test_the_body() -> None:
             "name": "nightly-202601010130",
             "namespace": "ns",
             "labels": {**OWN, labels.SCHEDULE: NAME},
-            "annotations": {"a": "b", labels.SCHEDULE_UID: UID, labels.SCHEDULED_FOR: "2026-01-01T01:30:00Z"},
+            "annotations": {"a": "b", labels.SCHEDULE_UID: UID},
         },
         "spec": {"backupType": "AWS_S3", "target": "bucket", "type": "Full", "tags": {"team": "data"}},
     }
@@ -67,11 +67,14 @@ def test_what_is_own(taken_off: str) -> None:
     assert not children.is_own(msgspec.structs.replace(schedule(), metadata=elsewhere), mine.metadata)
 
 
-@pytest.mark.parametrize("spoilt", [None, "yesterday", ""])
-def test_a_backup_without_its_time_has_that_of_its_creation(spoilt: str | None) -> None:
-    found = without(backup(schedule(), hours(2)), labels.SCHEDULED_FOR)
-    if spoilt is not None:
-        found.metadata.annotations[labels.SCHEDULED_FOR] = spoilt
+def test_the_name_says_the_slot() -> None:
+    assert children.slot_of(backup(schedule(), hours(2.5))) == hours(2.5)
+
+
+@pytest.mark.parametrize("name", ["nightly", "before-the-upgrade", "nightly-", "nightly-1", "other-202601010000"])
+def test_a_backup_that_was_given_to_the_schedule_has_the_time_of_its_creation(name: str) -> None:
+    found = backup(schedule(), hours(2))
+    found.metadata.name = name
     assert children.slot_of(found) == hours(2)
 
 

@@ -86,9 +86,9 @@ async def test_a_wait_for_the_statuss_turn_does_not_delay_a_slot(world: World) -
     await world.change(suspend=False)
     await world.settle()
     world.clock.jump(1)
-    await world.api.create(BACKUPS, {"metadata": {"name": "x", "namespace": "ns", "labels": {labels.SCHEDULE: NAME},
-        "annotations": {labels.SCHEDULE_UID: UID, labels.SCHEDULED_FOR: rfc3339(START)}}, "spec":
-        {"backupType": "AWS_S3", "target": "b"}})  # fmt: skip
+    by_hand = {"name": "x", "namespace": "ns", "labels": {labels.SCHEDULE: NAME}}
+    by_hand["annotations"] = {labels.SCHEDULE_UID: UID}
+    await world.api.create(BACKUPS, {"metadata": by_hand, "spec": {"backupType": "AWS_S3", "target": "b"}})
     assert await world.settle() == pytest.approx(1)
 
 
@@ -108,7 +108,7 @@ async def test_immediate_makes_one_at_once_and_no_second(world: World) -> None:
     await world.schedule("0 * * * *", immediate=True, jitterSeconds=3600)
     await world.settle()
     assert world.names() == [slot(1)]
-    assert world.status["lastScheduleTime"] == "2026-01-01T00:01:30Z"
+    assert world.status["lastScheduleTime"] == "2026-01-01T00:01:00Z"
     world.clock.jump(600)
     world.restart()
     await world.settle()
@@ -310,6 +310,27 @@ async def test_an_answer_that_never_came(world: World) -> None:
     await world.settle()
     assert world.names() == [slot(1)]
     assert world.status["lastScheduleTime"] == "2026-01-01T00:01:00Z"
+
+
+async def test_a_backup_that_goes_before_the_status_knew_of_it_is_not_made_again(world: World) -> None:
+    await world.schedule()
+    await world.settle()
+    world.clock.jump(60)
+
+    async def die(verb: str, resource: Resource, key: Key) -> None:
+        if (verb, resource) == ("create", BACKUPS):
+            world.api.after = None
+            raise Dead
+
+    world.api.after = die
+    with pytest.raises(Dead):
+        await world.settle()
+    world.restart()
+    await world.settle()
+    assert world.status["handledUntil"] == "2026-01-01T00:01:00Z"
+    await world.api.delete(BACKUPS, Key("ns", slot(1)))
+    await world.settle()
+    assert world.names() == []
 
 
 async def test_a_watch_that_lags_makes_no_second(world: World) -> None:
