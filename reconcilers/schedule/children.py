@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from reconcilers.api.schedule import CassandraBackupSchedule
 
 FAILED = frozenset({BackupPhase.FAILED, BackupPhase.FAILED_VALIDATION, BackupPhase.PARTIALLY_COMPLETED})
-_STAMP = "%Y%m%d%H%M"
 _MARGIN = 60.0  # seconds beyond every deadline after which nobody seems to see to a backup
 
 
 def name(schedule: str, slot: datetime) -> str:
     """The same whoever makes it, and whenever: it is what keeps a slot from having two backups."""
-    return f"{schedule}-{slot:{_STAMP}}"
+    return f"{schedule}-{slot:%Y%m%d%H%M}"
 
 
 def body(schedule: CassandraBackupSchedule, slot: datetime) -> dict[str, Any]:
@@ -73,7 +72,7 @@ def slot_of(backup: CassandraBackup) -> datetime:
     meta = backup.metadata
     stamp = meta.name.removeprefix(f"{meta.labels.get(labels.SCHEDULE, '')}-")
     try:
-        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+        return datetime.fromisoformat(f"{stamp[:8]}T{stamp[8:]}").replace(tzinfo=UTC)
     except ValueError:
         return parse_rfc3339(meta.creation_timestamp)
 

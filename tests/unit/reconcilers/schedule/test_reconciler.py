@@ -704,10 +704,6 @@ async def test_metrics_say_when_the_next_is_due(world: World) -> None:
         ({"timeZone": "Mars/Phobos"}, "InvalidTimeZone"),
         ({"backupTemplate": {"metadata": {"labels": {"cassandra-datacenter": None}}}}, "EmptySelector"),
         ({"backupTemplate": {"spec": {"snapshotTag": "t"}}}, "InvalidTemplate"),
-        (
-            {"backupTemplate": {"spec": {"endpoint": {"caBundleSecretRef": {"name": "a"}}}}},
-            "FieldNotSupported",
-        ),
     ],
 )
 async def test_a_spec_that_cannot_be_acted_on_runs_nothing_and_recovers(
@@ -726,7 +722,7 @@ async def test_a_spec_that_cannot_be_acted_on_runs_nothing_and_recovers(
     assert await world.turn() == Done()
     assert world.names() == [slot(2)]
     fixed = {"timeZone": None, **good, "backupTemplate": {**good["backupTemplate"], "spec": {
-        **good["backupTemplate"]["spec"], "snapshotTag": None, "endpoint": None}}}  # fmt: skip
+        **good["backupTemplate"]["spec"], "snapshotTag": None}}}  # fmt: skip
     await world.change(**fixed)
     await world.run(60)
     assert world.condition("Ready") == ("True", "Scheduled")
