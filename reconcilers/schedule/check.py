@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from controller.objects import ObjectMeta
 from reconcilers.api.backup import CassandraBackup
+from reconcilers.api.common import LabelSelector
 from reconcilers.api.schedule import NAME_LENGTH, CassandraBackupSchedule, ScheduleSpec
 from reconcilers.api.unsupported import unsupported
-from reconcilers.backup.selection import effective_selector
+from reconcilers.backup.selection import effective_selector, problem
 from reconcilers.schedule import retention
 from reconcilers.schedule.slots import ScheduleError, Slots
 
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_PREFIX = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 # By the definition's rules, too; but an object may be older than these.
 _NOT_IN_A_TEMPLATE = {
     "snapshot_tag": "snapshotTag",
@@ -46,18 +43,13 @@ def _template(spec: ScheduleSpec) -> None:
         if getattr(template.spec, field) not in (None, False, ""):
             raise ScheduleError("InvalidTemplate", f"{name} cannot be in a template: take it out")
     own = template.metadata.labels if template.metadata else {}
-    for key, value in own.items():
-        if not _is_key(key) or (value and not _NAME.fullmatch(value)):
-            raise ScheduleError("InvalidTemplate", f"the template's label {key!r}: {value!r} is not a valid label")
-    for key in template.metadata.annotations if template.metadata else {}:
-        if not _is_key(key):
-            raise ScheduleError("InvalidTemplate", f"the template's annotation {key!r} is not a valid name")
+    annotations = template.metadata.annotations if template.metadata else {}
+    for what, keys in (("labels", own), ("annotations", dict.fromkeys(annotations, ""))):  # of one syntax
+        if wrong := problem(LabelSelector(match_labels=keys)):
+            raise ScheduleError("InvalidTemplate", f"the template's {what} are not valid: {wrong}")
+    if wrong := problem(template.spec.selector):
+        raise ScheduleError("InvalidSelector", f"the template's selector is not valid: {wrong}")
     if not effective_selector(CassandraBackup(metadata=ObjectMeta(labels=own), spec=template.spec)):
         raise ScheduleError(
             "EmptySelector", "the template has neither labels nor a selector: nothing never means everything"
         )
-
-
-def _is_key(key: str) -> bool:
-    prefix, slash, name = key.rpartition("/")
-    return bool(_NAME.fullmatch(name)) and (not slash or bool(_PREFIX.fullmatch(prefix)))
