@@ -15,12 +15,10 @@ from controller import builtin, logs
 from controller.client import Client, in_cluster
 from controller.clock import RealClock
 from controller.config import Config, ConfigError, load
-from controller.controller import Controller
 from controller.informer import Informer
 from controller.manager import Manager, ManagerError
 from controller.objects import decode_raw
 from controller.recorder import Recorder
-from controller.triggers import to_self
 from reconcilers import labels
 from reconcilers.agents import Agents, DirectTransport, ProxyTransport
 from reconcilers.api.backup import BACKUPS, CassandraBackup
@@ -34,7 +32,7 @@ from reconcilers.garbage.wiring import garbage_controller
 from reconcilers.identity import MasterKey
 from reconcilers.operations import Operations
 from reconcilers.restore.wiring import restore_controller
-from reconcilers.schedule.reconciler import ScheduleReconciler
+from reconcilers.schedule import wiring as schedule_wiring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +60,11 @@ def assemble(config: Config, client: Client, master: MasterKey, transport: Direc
     ours = datacenter_wiring.CHILD_SELECTOR
     informers = datacenter_wiring.Informers(
         datacenters=kind(DATACENTERS, CassandraDataCenter.decode),
-        backups=kind(BACKUPS, CassandraBackup.decode, {INDEX: datacenter_wiring.backups_index}),
+        backups=kind(
+            BACKUPS,
+            CassandraBackup.decode,
+            {INDEX: datacenter_wiring.backups_index, schedule_wiring.INDEX: schedule_wiring.index},
+        ),
         restores=kind(RESTORES, CassandraRestore.decode),
         statefulsets=children(builtin.STATEFULSETS, ours),
         pods=children(builtin.PODS, ours, {INDEX: datacenter_wiring.children_index}),
@@ -102,8 +104,11 @@ def assemble(config: Config, client: Client, master: MasterKey, transport: Direc
             grace=config.garbage_grace, **common,
         )
     )  # fmt: skip
-    schedule = ScheduleReconciler(client=client, schedules=schedules.store, recorder=recorder, clock=clock)
-    manager.add_controller(Controller("schedule", schedule, **options).watches(schedules, to_self()))
+    manager.add_controller(
+        schedule_wiring.schedule_controller(
+            schedules=schedules, backups=informers.backups, restores=informers.restores, **common
+        )
+    )
     manager.add_task("events", recorder.run, leader_only=False)
     manager.add_task("operations", operations.run)
     return manager

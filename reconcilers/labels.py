@@ -14,6 +14,8 @@ RACK = f"{PREFIX}/rack"
 DATACENTER_UID = f"{PREFIX}/datacenterUID"
 INSPECTOR = f"{PREFIX}/inspector"  # on helper pods, which must never look like a node
 GARBAGE = f"{PREFIX}/garbage"  # on what is remembered of a place in a bucket that has some
+SCHEDULE = f"{PREFIX}/schedule"  # on a backup: the schedule that made it
+SCHEDULE_UID = f"{PREFIX}/schedule-uid"  # an annotation beside it: a schedule may be made anew under its name
 
 CASSANDRA_CONTAINER = "cassandra"
 SIDECAR_CONTAINER = "sidecar"
@@ -23,9 +25,9 @@ DEFAULT_RACK = "rack1"
 BACKUP_FINALIZER = f"{API_GROUP}/backup"
 RESTORE_FINALIZER = f"{API_GROUP}/restore"
 
-# Labels that tools put on every object they manage: they say nothing about which pods a backup means. Helm sets the
-# first; Argo CD tracks by the second, and Helm's charts have their release in it.
-FOREIGN_LABELS = ("app.kubernetes.io/managed-by", "app.kubernetes.io/instance")
+# Labels that tools put on every object they manage, and a schedule on its backups: they say nothing about which pods a
+# backup means. Helm sets the first; Argo CD tracks by the second, and Helm's charts have their release in it.
+FOREIGN_LABELS = ("app.kubernetes.io/managed-by", "app.kubernetes.io/instance", SCHEDULE)
 FOREIGN_LABEL_PREFIXES = (
     "helm.sh/",
     "argocd.argoproj.io/",

@@ -16,6 +16,11 @@ from reconcilers.api.common import Api, Kind, ObjectReference
 from reconcilers.api.describe import Rule, doc
 from reconcilers.labels import API_GROUP
 
+NAME_LENGTH = 50  # with "-" and a slot's twelve digits, a backup's name fits into a label
+_FIELD = "[0-9A-Za-z*,/#-]+"
+_NICKNAME = "@(hourly|daily|midnight|weekly|monthly|yearly|annually)"
+_EXPRESSION = rf"^\\s*({_NICKNAME}|{_FIELD}(\\s+{_FIELD}){{4}})\\s*$"
+
 SCHEDULES = Resource(API_GROUP, common.VERSION, "cassandrabackupschedules", "CassandraBackupSchedule")
 
 
@@ -42,6 +47,21 @@ class TemplateMetadata(Api, kw_only=True):
 
 
 class BackupTemplate(Api, kw_only=True):
+    RULES: ClassVar = (
+        Rule(
+            "!has(self.spec.snapshotTag) || self.spec.snapshotTag == ''",
+            "snapshotTag cannot be in a template: each backup has its own name in the store, that of its object",
+        ),
+        Rule("!has(self.spec.cancel) || !self.spec.cancel", "cancel cannot be in a template: it would stop every run"),
+        Rule(
+            "!has(self.spec.importExisting) || !self.spec.importExisting",
+            "importExisting cannot be in a template: create one CassandraBackup for what the store has",
+        ),
+        Rule(
+            "!has(self.spec.ttlSecondsAfterFinished)",
+            "ttlSecondsAfterFinished cannot be in a template, it would delete the last good backup, too: use retention",
+        ),
+    )
     metadata: Annotated[TemplateMetadata | None, doc("Labels and annotations of each backup.")] = None
     spec: Annotated[BackupSpec, doc("What to back up, and to where: the spec of a CassandraBackup.")]
 
@@ -68,17 +88,33 @@ class Retention(Api, kw_only=True):
 
 
 class ScheduleSpec(Api, kw_only=True):
+    RULES: ClassVar = (
+        Rule(
+            f"self.schedule.matches('{_EXPRESSION}')",
+            "schedule is five fields (minute, hour, day of month, month, day of week) or one of @hourly, @daily, "
+            "@weekly, @monthly, @yearly",
+        ),
+    )
     schedule: Annotated[
         str,
         doc(
-            "When: a cron expression of five fields, or @hourly, @daily, @weekly, @monthly.", minLength=1, maxLength=256
+            "When: a cron expression of five fields, or @hourly, @daily, @weekly, @monthly, @yearly.",
+            minLength=1,
+            maxLength=256,
         ),
     ]
     time_zone: Annotated[
-        str, doc("Zone the schedule is read in, such as Europe/Vienna. UTC by default.", maxLength=64)
+        str,
+        doc(
+            "Zone the schedule is read in, such as Europe/Vienna. UTC by default.",
+            pattern="^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$",
+            maxLength=64,
+        ),
     ] = "UTC"
-    suspend: Annotated[bool, doc("Whether no backup is started. False by default.")] = False
-    immediate: Annotated[bool, doc("Whether a first backup is started at once. False by default.")] = False
+    suspend: Annotated[bool, doc("Whether no backup is started, and none removed. False by default.")] = False
+    immediate: Annotated[
+        bool, doc("Whether a first backup is started at once, without jitter, if there was none. False by default.")
+    ] = False
     starting_deadline_seconds: Annotated[
         int,
         doc(
@@ -106,18 +142,21 @@ class ScheduleSpec(Api, kw_only=True):
     retention: Annotated[
         Retention | None,
         doc(
-            "Which backups are kept. All by default. Only completed ones count, and the last good one is never removed."
+            "Which backups are kept; the others are deleted, with their data. All are kept by default. Only completed "
+            "ones count, and the last good one is never removed."
         ),
     ] = None
     successful_history_limit: Annotated[
         int,
         doc(
-            "How many completed CassandraBackup objects are kept; their data follows retention. 10 by default.",
+            "How many completed CassandraBackup objects are kept where no retention is set. Their data stays in the "
+            "store. 10 by default.",
             minimum=0,
         ),
     ] = 10
     failed_history_limit: Annotated[
-        int, doc("How many failed CassandraBackup objects are kept. 3 by default.", minimum=0)
+        int,
+        doc("How many CassandraBackup objects that failed, or are partial, are kept. 3 by default.", minimum=0),
     ] = 3
     owner_reference: Annotated[
         OwnerReferencePolicy,
@@ -132,7 +171,14 @@ class ScheduleStatus(Api, kw_only=True):
     last_successful_time: Annotated[common.Time, doc("When the last good backup completed.")] = ""
     last_successful_backup: Annotated[str, doc("Name of the last good backup.")] = ""
     last_failed_time: Annotated[common.Time, doc("When a backup last failed.")] = ""
-    next_schedule_time: Annotated[common.Time, doc("When the next backup is due.")] = ""
+    next_schedule_time: Annotated[common.Time, doc("When the next backup is due, jitter included.")] = ""
+    handled_until: Annotated[
+        common.Time,
+        doc("Up to here each time was dealt with: a backup was made for it, or it is among missedRuns."),
+    ] = ""
+    observed_schedule: Annotated[
+        str, doc("The schedule and its zone that handledUntil is of. Times of another one are not made up for.")
+    ] = ""
     missed_runs: Annotated[int, doc("How many times passed without a backup.")] = 0
     consecutive_failures: Annotated[int, doc("How many backups failed since the last good one.")] = msgspec.field(
         default_factory=int
@@ -149,6 +195,12 @@ class ScheduleStatus(Api, kw_only=True):
 
 
 class CassandraBackupSchedule(Kind, kw_only=True):
+    RULES: ClassVar = (
+        Rule(
+            f"size(self.metadata.name) <= {NAME_LENGTH}",
+            f"metadata.name has at most {NAME_LENGTH} characters: names of backups are made from it",
+        ),
+    )
     resource: ClassVar = SCHEDULES
     kind: str = SCHEDULES.kind
     spec: Annotated[ScheduleSpec, doc("When to back up what, and how long to keep it.")]

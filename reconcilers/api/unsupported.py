@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import structs
 
-from reconcilers.api import backup, common, datacenter, restore, schedule
+from reconcilers.api import backup, common, datacenter, restore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,6 @@ _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
     },
 }
 _ANNOTATIONS = (datacenter.PAUSE_ANNOTATION, datacenter.RESTART_ANNOTATION, datacenter.REPLACE_ANNOTATION)
-_SCHEDULE = f"a {schedule.SCHEDULES.kind} is not acted on yet: create each {backup.BACKUPS.kind} by other means"
 
 
 def unsupported(given: common.Kind | common.Api) -> list[str]:
@@ -67,8 +66,6 @@ def unsupported(given: common.Kind | common.Api) -> list[str]:
 
     A verb in an annotation of a datacenter is seen only where the whole object is given.
     """
-    if isinstance(given, schedule.CassandraBackupSchedule | schedule.ScheduleSpec):
-        return [_SCHEDULE]
     if isinstance(given, common.Kind):
         return [*_fields(given.spec, "spec"), *_verbs(given)]
     return list(_fields(given, "spec"))

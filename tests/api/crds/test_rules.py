@@ -36,6 +36,10 @@ def schedule(**fields: Any) -> dict[str, Any]:
     return body(SCHEDULES, retention=fields)
 
 
+def template(**fields: Any) -> dict[str, Any]:
+    return body(SCHEDULES, backupTemplate={"spec": {"backupType": "AWS_S3", "target": "bucket", **fields}})
+
+
 def volumes(*given: dict[str, Any]) -> dict[str, Any]:
     """Each as told over a volume that is right."""
     made = [{"name": f"v{n}", "mountPath": f"/v{n}", **each} for n, each in enumerate(given)]
@@ -70,6 +74,11 @@ ACCEPTED = {
     "a directory that is not encrypted": body(BACKUPS, backupType="FILE", target="/b", encryption={"sse": "none"}),
     "an import": body(BACKUPS, importExisting=True, sourceCluster="c", sourceDatacenter="d", snapshotTag="t"),
     "retention": schedule(keepWithin="30d", keepLast=0, minKeep=1),
+    "a schedule's name of 50": body(SCHEDULES, "a" * 50),
+    "five fields": body(SCHEDULES, schedule="*/5  0-23/2 L,15 JAN,2 MON#1", timeZone="America/Argentina/Ushuaia"),
+    "five fields on lines": body(SCHEDULES, schedule=" 0 2 * * *\n", timeZone="Etc/GMT+5"),
+    "a nickname": body(SCHEDULES, schedule="@midnight"),
+    "a template that says what is so": template(cancel=False, importExisting=False, deletionPolicy="Delete"),
     "a source": body(RESTORES, backup=None, source=SOURCE),
     "import": body(RESTORES, mode="Import", tables=["k.t"], rename={"k.t": "k.u"}),
     "in place": body(RESTORES, mode="InPlace", confirm="dc"),
@@ -189,6 +198,28 @@ REFUSED = {
     "keep within nothing": (schedule(keepWithin="0d"), "keepWithin is a number and one of h, d, w, m, y"),
     "keep none": (schedule(minKeep=0), "should be greater than or equal to 1"),
     "keep less than none": (schedule(keepLast=-1), "should be greater than or equal to 0"),
+    "a schedule's name of 51": (body(SCHEDULES, "a" * 51), "metadata.name has at most 50 characters"),
+    "four fields": (body(SCHEDULES, schedule="0 2 * *"), "schedule is five fields (minute, hour, day of month,"),
+    "six fields": (body(SCHEDULES, schedule="0 0 2 * * *"), "schedule is five fields (minute, hour, day of month,"),
+    "no words": (body(SCHEDULES, schedule="     "), "schedule is five fields (minute, hour, day of month,"),
+    "no schedule": (body(SCHEDULES, schedule=""), "should be at least 1 chars long"),
+    "a nickname without times": (body(SCHEDULES, schedule="@reboot"), "schedule is five fields (minute, hour,"),
+    "a word": (body(SCHEDULES, schedule="every day at two o'clock"), "schedule is five fields (minute, hour,"),
+    "a zone with a space": (body(SCHEDULES, timeZone="Europe Vienna"), "spec.timeZone in body should match"),
+    "a zone that climbs out": (body(SCHEDULES, timeZone="../../etc/passwd"), "spec.timeZone in body should match"),
+    "no zone": (body(SCHEDULES, timeZone=""), "spec.timeZone in body should match"),
+    "a jitter of two hours": (body(SCHEDULES, jitterSeconds=7200), "should be less than or equal to 3600"),
+    "a negative jitter": (body(SCHEDULES, jitterSeconds=-1), "should be greater than or equal to 0"),
+    "no deadline": (body(SCHEDULES, startingDeadlineSeconds=0), "should be greater than or equal to 1"),
+    "a negative limit": (body(SCHEDULES, failedHistoryLimit=-1), "should be greater than or equal to 0"),
+    "no such policy": (body(SCHEDULES, concurrencyPolicy="Allow"), 'supported values: "Forbid", "Queue", "Replace"'),
+    "one name for all": (template(snapshotTag="tag"), "snapshotTag cannot be in a template"),
+    "cancelled beforehand": (template(cancel=True), "cancel cannot be in a template"),
+    "the same import again and again": (template(importExisting=True), "importExisting cannot be in a template"),
+    "backups that go by themselves": (
+        template(ttlSecondsAfterFinished=60),
+        "ttlSecondsAfterFinished cannot be in a template",
+    ),
     "a template's target": (
         body(SCHEDULES, backupTemplate={"spec": {"backupType": "FILE", "target": "s3://b"}}),
         "the scheme of target does not agree",

@@ -237,12 +237,33 @@ def test_verbs_in_annotations(annotations: dict[str, str], said: int) -> None:
     assert all(f"the annotation {name} {REMOVE}" in sentences for name in list(annotations)[:said])
 
 
-def test_schedules_are_not_acted_on_at_all() -> None:
-    spec = schedule.ScheduleSpec(
-        schedule="@daily", backup_template=schedule.BackupTemplate(spec=msgspec.convert(STORE, backup.BackupSpec))
-    )
+@pytest.mark.parametrize(("fields", "sentence"), NOT_YET[backup.BackupSpec])
+def test_a_schedules_template_is_looked_into(fields: dict[str, Any], sentence: str) -> None:
+    body = {"schedule": "@daily", "backupTemplate": {"spec": {**STORE, **fields}}}
+    spec = msgspec.convert(body, schedule.ScheduleSpec)
 
     for given in (spec, schedule.CassandraBackupSchedule(metadata=ObjectMeta(name="s"), spec=spec)):
-        assert unsupported(given) == [
-            "a CassandraBackupSchedule is not acted on yet: create each CassandraBackup by other means"
-        ]
+        assert unsupported(given) == [sentence.replace("spec.", "spec.backupTemplate.spec.", 1)]
+
+
+def test_a_schedule_is_acted_on() -> None:
+    template = {"metadata": {"labels": {"a": "b"}, "annotations": {"a": "b"}}, "spec": ACTED_ON[backup.BackupSpec]}
+    every = {
+        "schedule": "@daily",
+        "timeZone": "Europe/Vienna",
+        "suspend": True,
+        "immediate": True,
+        "startingDeadlineSeconds": 1,
+        "concurrencyPolicy": "Replace",
+        "jitterSeconds": 1,
+        "backupTemplate": template,
+        "retention": {
+            "keepLast": 2, "keepWithin": "1d", "keepDaily": 2, "keepWeekly": 2, "keepMonthly": 2, "minKeep": 2
+        },
+        "successfulHistoryLimit": 1,
+        "failedHistoryLimit": 1,
+        "ownerReference": "Schedule",
+    }  # fmt: skip
+
+    assert unsupported(msgspec.convert(every, schedule.ScheduleSpec)) == []
+    assert {field.encode_name for field in msgspec.structs.fields(schedule.ScheduleSpec)} == every.keys()

@@ -31,6 +31,8 @@ def expression(key: str, operator: str, *values: str) -> SelectorRequirement:
         ({"app": "cassandra", "helm.sh/chart": "c", "argocd.argoproj.io/instance": "i"}, "app=cassandra"),
         ({"app": "cassandra", "kustomize.toolkit.fluxcd.io/name": "n"}, "app=cassandra"),
         ({"stable.instaclustr.com/schedule": "nightly", "app": "x"}, "app=x"),
+        ({labels.SCHEDULE: "nightly", "app": "x"}, "app=x"),  # whose it is, not what it covers
+        ({labels.CLUSTER: "c"}, f"{labels.CLUSTER}=c"),  # that is on the pods, too
         ({"app.kubernetes.io/managed-by": "Helm"}, ""),  # nothing that says anything: never everything
         ({"app": "cassandra", "app.kubernetes.io/instance": "release"}, "app=cassandra"),
         ({"app": "cassandra", "helm.toolkit.fluxcd.io/name": "n"}, "app=cassandra"),
