@@ -46,6 +46,7 @@ def add_options(parser: ArgumentParser) -> None:
     options.add_data(parser)
     node.add_options(parser)
     options.add_keys(parser, writes=True)
+    parser.add_argument("--compress", action="store_true", help="with zstd, what Cassandra does not compress itself")
     options.add_transfer(parser)
 
 

@@ -109,7 +109,8 @@ def add_keys(parser: ArgumentParser, *, writes: bool = False) -> None:
 
 
 def codings(arguments: Namespace) -> Codings:
-    return coding.from_files(None if arguments.encryption_keys is None else Path(arguments.encryption_keys))
+    path = None if arguments.encryption_keys is None else Path(arguments.encryption_keys)
+    return coding.from_files(path, compress=getattr(arguments, "compress", False))
 
 
 def add_dry_run(parser: ArgumentParser) -> None:
