@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zstandard
 from isal.isal_zlib import crc32
@@ -125,7 +125,8 @@ class Unpacking:
         self._position = self._packed = 0
         self.passed = 0  # bytes that went on
         decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-        self._stream = decompressor.stream_writer(_Writer(self._pass), write_size=_READ, closefd=False)
+        writer: Any = _Writer(self._pass)
+        self._stream = decompressor.stream_writer(writer, write_size=_READ, closefd=False)
 
     def write(self, data: bytes | memoryview) -> None:
         self._packed += len(data)
@@ -153,7 +154,7 @@ class Unpacking:
 
 
 class _Writer:
-    """As zstandard wants it."""
+    """All that zstandard asks of a file."""
 
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self._take = take
