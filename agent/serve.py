@@ -65,7 +65,13 @@ class Agent:
         turns = Turns()
         codings = coding.from_files(settings.encryption_keys, compress=settings.compress)
         return {
-            Kind.PROBE: ProbeHandler(open_store, pod=settings.pod, namespace=settings.namespace, codings=codings),
+            Kind.PROBE: ProbeHandler(
+                open_store,
+                pod=settings.pod,
+                namespace=settings.namespace,
+                tables=self.cassandra.tables,
+                codings=codings,
+            ),
             Kind.SNAPSHOT: SnapshotHandler(self.snapshots, lambda: self.operations),
             Kind.BACKUP: BackupHandler(
                 self.snapshots,
@@ -75,7 +81,7 @@ class Agent:
                 turns=turns,
                 codings=codings,
             ),
-            Kind.COMMIT: CommitHandler(open_store),
+            Kind.COMMIT: CommitHandler(open_store, ring=self.cassandra.ring),
             Kind.CLEAR_SNAPSHOTS: ClearHandler(self.snapshots, lambda: self.operations),
             Kind.COLLECT: CollectHandler(open_store, turns, holder=settings.pod),
             Kind.FORGET: ForgetHandler(open_store, lambda: self.operations),

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from agent import catalog, integrity, records, sstables
 from agent.catalog import NodePath
 from agent.cli import live
+from agent.coding import AS_IT_IS
 from agent.errors import AgentError, Reason
 from agent.plan import Plan
 from agent.protocol import Wire
 from backends.streams import closing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.cache import Known
     from agent.cli.node import Node
     from agent.coding import Coding
@@ -33,7 +36,15 @@ class Planned(Wire, omit_defaults=False):
 
 
 async def plan(
-    open_store: Opener, location: Location, node: Node, tag: str, *, snapshot: str | None, full: bool, coding: Coding
+    open_store: Opener,
+    location: Location,
+    node: Node,
+    tag: str,
+    *,
+    snapshot: str | None,
+    full: bool,
+    entities: Sequence[str] = (),
+    coding: Coding = AS_IT_IS,
 ) -> Planned:
     """Of ``snapshot``, else of what the tables have now. SnapshotTagExists when the backup could not be made."""
     path = NodePath(node.cluster, node.datacenter, node.name)
@@ -42,7 +53,7 @@ async def plan(
             message = f"{store.name} has a backup {tag} of {node.datacenter} already: give another --tag"
             raise AgentError(Reason.SNAPSHOT_TAG_EXISTS, message)
         if snapshot is None:
-            scanned = await asyncio.to_thread(live.scan, node.data_dirs)
+            scanned = await asyncio.to_thread(live.scan, node.data_dirs, entities)
         else:
             scanned = await asyncio.to_thread(sstables.scan, node.data_dirs, snapshot)
         known = await asyncio.to_thread(node.snapshots.checksums.load)
