@@ -59,8 +59,10 @@ class MeteredBytes(BytesBody):
     ``content`` is the size of what ``data`` was encoded of.
     """
 
-    def __init__(self, data: bytes, content: int, *, bucket: Meter, count: Callable[[int], None]) -> None:
-        super().__init__(data)
+    def __init__(
+        self, data: bytes, content: int, *, bucket: Meter, count: Callable[[int], None], checksum: int | None = None
+    ) -> None:
+        super().__init__(data, checksum=checksum)
         self._tally = Tally(bucket, count, encoded=self.size, content=content)
 
     def chunks(self) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ from agent import catalog, keys
 from agent.catalog import MANIFEST_FORMAT, PLAIN_FORMAT, Encoding
 from agent.frames import Sealer
 from agent.keys import KeyRing
+from agent.segments import LARGEST, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,30 +33,32 @@ Codings: TypeAlias = "Callable[[], Coding]"  # what handlers get: keys are read 
 class Coding:
     """Of one piece of work: keys that are added meanwhile are the next one's."""
 
-    def __init__(self, ring: KeyRing | None = None) -> None:
+    def __init__(self, ring: KeyRing | None = None, *, compress: bool = False) -> None:
         self.ring = ring or KeyRing()
+        self.compress = compress
 
     @property
     def format(self) -> int:
         """Of a manifest that is written: the lowest that says it, so that older agents read what they can."""
-        return PLAIN_FORMAT if self.ring.current is None else MANIFEST_FORMAT
+        return MANIFEST_FORMAT if self.compress or self.ring.current is not None else PLAIN_FORMAT
 
     @property
     def key_ids(self) -> list[str]:
         """What is written now needs them."""
         return [self.ring.current.id] if self.ring.current is not None else []
 
-    def name(self, identity: str) -> str:
-        """The identity of what would have this one plain, as it is written now."""
+    def encoding(self, content: int, *, pays: bool = False) -> Encoding:
+        """Of what is written now; ``pays``: it would be smaller compressed."""
         key = self.ring.current
-        if key is None:
-            return identity
-        hashed = key.derive("name", identity.encode(), 16).hex()
-        return catalog.encoded_identity(identity, Encoding(key.id), hashed)
+        return Encoding("" if key is None else key.id, self.compress and pays and content <= LARGEST)
 
-    def size(self, content: int) -> int:
-        """Bytes of an object that has so many, as it is written now."""
-        return catalog.encoded_size(content, Encoding(self.key_ids[0])) if self.ring.current else content
+    def name(self, identity: str, encoding: Encoding) -> str:
+        """The identity of what would have this one plain, in the encoding that :meth:`encoding` told."""
+        if encoding == catalog.PLAIN:
+            return identity
+        key = self.ring.current
+        hashed = "" if key is None else key.derive("name", identity.encode(), 16).hex()
+        return catalog.encoded_identity(identity, encoding, hashed)
 
     def writes(self, identity: str) -> bool:
         """An object of that name has today's encoding."""
@@ -75,6 +78,12 @@ class Coding:
         identity, _ = catalog.split_key(key)
         key_id = catalog.encoding_in(identity).key_id
         return Sealer(self.ring.find(key_id), key, catalog.size_in(identity)) if key_id else None
+
+    def segments(self, key: str) -> Segments | None:
+        """For the object of that key; None for one that is not compressed. EncryptionKeyMissing."""
+        if not catalog.encoding_in(key).compressed:
+            return None
+        return Segments(catalog.size_in(catalog.split_key(key)[0]), self.sealer(key))
 
     def has(self, key: str) -> bool:
         """The key of this object is here, or it needs none."""
@@ -103,9 +112,12 @@ class Coding:
         return manifest
 
 
-def from_files(path: Path | None) -> Codings:
+AS_IT_IS = Coding()
+
+
+def from_files(path: Path | None, *, compress: bool = False) -> Codings:
     """Of what :func:`keys.read` says. The call blocks."""
-    return lambda: Coding(keys.read(path))
+    return lambda: Coding(keys.read(path), compress=compress)
 
 
 def _masked(key: Key, identity: str) -> Sums:

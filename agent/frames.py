@@ -12,6 +12,7 @@ much. A reader needs none of that: it takes the nonce as it comes, and GCM says 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -44,11 +45,19 @@ class Sealer:
         self.content = size
         self._name = name
         self._encoding = _Encoding(key.id)
+        self._first = 0
         self._last = frames(size) - 1
         whole = name.encode()
         self._cipher = AESGCM(key.derive("frame", whole))
         self._hash = AESGCM(key.derive("hash", whole))
         self._nonce_key = key.derive("nonce", whole)
+
+    def part(self, number: int, size: int) -> Sealer:
+        """For a stream of frames of its own in this object, of ``size`` bytes content."""
+        made = copy.copy(self)
+        made.content = size
+        made._first, made._last = number << 32, frames(size) - 1  # noqa: SLF001  one of us
+        return made
 
     def size(self, offset: int, length: int) -> int:
         assert offset % FRAME == 0, offset
@@ -81,4 +90,4 @@ class Sealer:
             raise BadFrame(message) from error
 
     def _place(self, index: int) -> bytes:
-        return _PLACE.pack(index, index == self._last)
+        return _PLACE.pack(self._first + index, index == self._last)

@@ -8,10 +8,12 @@ same bytes. An agent that dies leaves the object as it was, or right.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
 
+from agent import integrity
 from agent.errors import AgentError
 from agent.protocol import Fault, Healing
 from agent.sources import Sources
@@ -35,6 +37,8 @@ _REFUSED = frozenset({Kind.FORBIDDEN, Kind.PRECONDITION})
 _FAILED = frozenset({Kind.INVALID, Kind.NOT_SUPPORTED, Kind.NOT_FOUND, Kind.CORRUPT})
 
 log = structlog.get_logger(__name__)
+
+_OTHERWISE = "this version of the agent compresses otherwise than the one that sent it: a full backup sends it anew"
 
 Outcome = tuple[Healing, str]
 
@@ -91,6 +95,8 @@ class Healer:
         outcome = Healing.NOT_ON_DISK, sources.why
         for item in sources.items:
             try:
+                if not await self._makes(item, key, wanted):
+                    return Healing.NOT_TRIED, _OTHERWISE
                 await self._send(item, absent=absent)
             except (AgentError, OSError) as error:  # other bytes than the manifest's, or a disk that gives none
                 outcome = Healing.NOT_ON_DISK, f"the file that this node has is not the one of the backup ({error})"
@@ -106,6 +112,17 @@ class Healer:
                 return Healing.HEALED, ""
             return Healing.FAILED, f"it was sent again, and is not right: {verdict.detail}"
         return outcome
+
+    async def _makes(self, item: Item, key: str, wanted: Wanted) -> bool:
+        """Another version of a compressor may make other bytes than those that manifests have the checksum of."""
+        segments = self._coding.segments(key)
+        if segments is None:
+            return True
+        (member,) = item.members
+        size, crc, content = await asyncio.to_thread(segments.measure, member.file.path, digest=member.data)
+        found = (content.crc32 or 0) if member.data else content.crc32c
+        integrity.check(member.file.path, member.crc, found, digest=member.data)
+        return size == wanted.size and wanted.crc32c in {crc, -1}
 
     async def _send(self, item: Item, *, absent: bool) -> None:
         sender = Uploader(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent import catalog
 from agent.catalog import BUNDLE, BUNDLED, DATA, Component, SSTable
+from agent.coding import AS_IT_IS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from agent.found import FoundFile
     from agent.sstables import FoundSSTable
 
+COMPRESSION = "CompressionInfo.db"
+_DENSE = frozenset({"Filter.db", COMPRESSION})
 CHAIN = 4  # bundles of one SSTable; a restore reads them all, so then the next is a whole one
 
 
@@ -45,7 +48,7 @@ class Sized(NamedTuple):
 
 class Piece(NamedTuple):
     """An object of an SSTable. ``name`` is its key without directory and epoch, ``size`` that of all of it as the store
-    has it.
+    has it, -1 where that is known only when it is there (:attr:`Entry.sizes`).
 
     ``members`` with their offsets, in that order. ``old``: an earlier backup's bundle, of which these are still good.
     """
@@ -70,9 +73,9 @@ class Entry:
     ``sums`` are CRC32C of what was sent, where the manifest does not tell it otherwise; empty for none.
     """
 
-    __slots__ = ("_crcs", "coding", "epochs", "pieces", "prefix", "seen", "sstable", "sums")
+    __slots__ = ("_crcs", "coding", "epochs", "pieces", "prefix", "seen", "sizes", "sstable", "sums")
 
-    def __init__(self, prefix: str, sstable: FoundSSTable, crcs: Mapping[str, int], coding: Coding) -> None:
+    def __init__(self, prefix: str, sstable: FoundSSTable, crcs: Mapping[str, int], coding: Coding = AS_IT_IS) -> None:
         self.prefix = prefix
         self.sstable = sstable
         self.coding = coding
@@ -81,6 +84,7 @@ class Entry:
         self.epochs: tuple[str, ...] = ("",) * sum(1 for _ in _groups(self.components()))
         self.seen = 0
         self.sums: tuple[int, ...] = ()
+        self.sizes: tuple[int, ...] = ()
 
     @property
     def directory(self) -> str:
@@ -130,10 +134,21 @@ class Entry:
         self.pieces = None
         self.epochs = (*self.epochs[:large], *("" for _ in self.layout()[large:]))
         self.sums = self.sums[:large]
+        self.sizes = self.sizes[:large]
 
     def sum(self, at: int) -> int:
         """CRC32C of an object, -1 where it is not known."""
         return self.sums[at] if at < len(self.sums) else -1
+
+    def size(self, at: int) -> int:
+        """Bytes of an object whose piece does not tell it; -1 where it was not seen."""
+        return self.sizes[at] if at < len(self.sizes) else -1
+
+    def keep_size(self, at: int, size: int) -> None:
+        if self.size(at) != size:
+            known = [self.size(other) for other in range(len(self.epochs))]
+            known[at] = size
+            self.sizes = tuple(known)
 
     def keep_sum(self, at: int, crc32c: int) -> None:
         known = [self.sum(other) for other in range(len(self.epochs))]
@@ -158,9 +173,15 @@ class Entry:
         else:
             identity = catalog.bundle_identity(self.prefix, self.sstable.name, group)
         offsets = itertools.accumulate((one.size for one in group), initial=0)
-        name = self.coding.name(identity).rpartition("/")[2]
-        size = self.coding.size(sum(one.size for one in group))
+        content = sum(one.size for one in group)
+        encoding = self.coding.encoding(content, pays=group[0].size > BUNDLED and self._shrinks(group[0].name))
+        name = self.coding.name(identity, encoding).rpartition("/")[2]
+        size = catalog.encoded_size(content, encoding)
         return Piece(name, size, group[0].size <= BUNDLED, tuple(zip(group, offsets, strict=False)))
+
+    def _shrinks(self, component: str) -> bool:
+        """A table's own compression leaves nothing to gain, and a Bloom filter is noise."""
+        return component not in _DENSE and not (component == DATA and COMPRESSION in self.sstable.files)
 
 
 @lru_cache(maxsize=256)  # a listing has the keys of an SSTable side by side, and few are sent at once

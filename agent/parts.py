@@ -7,6 +7,7 @@ took then (its tag), or by reading the file's range again, if the store's checks
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,7 +15,7 @@ import structlog
 from agent import catalog, integrity
 from agent.errors import AgentError, Reason
 from agent.integrity import Sums
-from backends.checksums import combine
+from backends.checksums import combine, crc32c
 from backends.errors import Kind, NotFound, StoreError
 from backends.streams import closing
 from backends.threads import run
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from agent.frames import Sealer
     from agent.plan import Sendable
+    from agent.segments import Segments
     from agent.uploads import Sent, UploadJournal
     from backends.base import ObjectStore, Part
 
@@ -35,15 +37,18 @@ log = structlog.get_logger(__name__)
 
 class Parts:
     """``size`` is that of a part's content; ``id`` is the store's, empty until the first part is asked for. ``sealer``
-    encodes it, None for what is sent as it is.
+    or ``segments`` encode it, None for what is sent as it is.
 
     ``over``: nothing more is sent of it, it is being completed or is gone.
     """
 
-    def __init__(self, item: Sendable, key: str, size: int, sealer: Sealer | None = None) -> None:
+    def __init__(
+        self, item: Sendable, key: str, size: int, sealer: Sealer | None = None, segments: Segments | None = None
+    ) -> None:
         self.item = item
         self.key = key
         self.sealer = sealer
+        self.segments = segments
         self.count = -(-item.size // size)
         self.id = ""
         self.over = False
@@ -51,6 +56,7 @@ class Parts:
         self._part = size
         self._sums: dict[int, Sums] = {}
         self._opening = asyncio.Lock()
+        self._others = asyncio.Event()  # all parts but the first are there, or none is needed any more
         self._there: dict[int, Part] = {}
         self._journalled: dict[int, Sent] = {}
 
@@ -60,8 +66,8 @@ class Parts:
 
     @property
     def stored(self) -> int:
-        """Bytes of the object."""
-        return self.size(0, self.item.size)
+        """Bytes of the object; -1 for a compressed one."""
+        return -1 if self.segments is not None else self.size(0, self.item.size)
 
     def size(self, offset: int, length: int) -> int:
         """Bytes that a range of the file becomes."""
@@ -91,13 +97,15 @@ class Parts:
         """True when the store has this part, and with the right bytes."""
         offset, length = self.range(number)
         part = self._there.pop(number, None)
-        if part is None or part.size != self.size(offset, length):
+        if part is None or (number == 1 and self.segments is not None):  # it says how large the others are
+            return False
+        if self.segments is None and part.size != self.size(offset, length):
             return False
         told = self._journalled.get(number)
         if told is not None and part.etag and (told.etag, told.size) == (part.etag, length):
             self.add(part, Sums(length, told.crc32c, told.crc32, told.stored))
             return True
-        if part.crc32c is None:
+        if part.crc32c is None or self.segments is not None:
             return False
         (member,) = self.item.members
         sums = await run(
@@ -111,13 +119,36 @@ class Parts:
     def add(self, part: Part, sums: Sums) -> None:
         self._sums[part.number] = sums
         self.sent[part.number] = part
+        if len(self.sent) >= self.count - 1 and 1 not in self.sent:
+            self._others.set()
+
+    def end(self) -> None:
+        """Nothing more is sent of it."""
+        self.over = True
+        self._others.set()
+
+    async def others(self) -> None:
+        """Until all parts are there but the first one, which has the header."""
+        if self.count > 1:
+            await self._others.wait()
+
+    def segment(self, number: int) -> tuple[bytes, Sums]:
+        """Its bytes as a part, the first one with the header. Blocks."""
+        assert self.segments is not None
+        (member,) = self.item.members
+        data, sums = self.segments.encode(member.file.path, number, digest=member.data)
+        if number == 1:
+            sizes = [len(data), *(self.sent[other].size for other in range(2, self.count + 1))]
+            data = self.segments.header(sizes) + data
+            sums = replace(sums, stored=crc32c(data))
+        return data, sums
 
     def check(self) -> None:
         """What the store has is what was planned: else there will be no object."""
         (member,) = self.item.members
         ordered = [self._sums[number] for number in sorted(self._sums)]
         sums = integrity.combine(ordered)
-        if self.sealer is None:
+        if self.sealer is None and self.segments is None:
             keep_sum(self.item, sums.crc32c)
         else:
             sizes = (self.sent[number].size for number in sorted(self.sent))
@@ -140,12 +171,12 @@ class Parts:
         return True
 
 
-def keep_sum(item: Sendable, crc32c: int | None, *, encoded: bool = False) -> None:
+def keep_sum(item: Sendable, crc: int | None, *, encoded: bool = False) -> None:
     """For the manifest: the store's checksum is a CRC32C of what it has. Of Data.db Cassandra's Digest tells another
     one, and nothing does of what is encoded.
     """
-    if crc32c is not None and (encoded or any(member.data for member in item.members)):
-        item.keep_sum(crc32c)
+    if crc is not None and (encoded or any(member.data for member in item.members)):
+        item.keep_sum(crc)
 
 
 async def there(store: ObjectStore, upload: Parts) -> bool:
@@ -154,7 +185,7 @@ async def there(store: ObjectStore, upload: Parts) -> bool:
     Only what was checked is ever completed under this key, so its size is proof enough.
     """
     try:
-        return (await store.head(upload.key)).size == upload.stored
+        return upload.stored in {(await store.head(upload.key)).size, -1}
     except NotFound:
         return False
 

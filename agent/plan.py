@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from agent import catalog
 from agent.catalog import StoredObject, Table, Totals
-from agent.coding import Coding
+from agent.coding import AS_IT_IS
 from agent.layout import Entry, Member, Piece, Sized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from agent.catalog import SSTable
+    from agent.coding import Coding
     from agent.sstables import FoundSSTable, FoundTable, Snapshot
 
 __all__ = ["Item", "Member", "Plan", "Sendable"]
@@ -150,14 +151,14 @@ class Plan:
         full: bool,
         condemned: Container[str] = (),
         other: str = "",
-        coding: Coding | None = None,
+        coding: Coding = AS_IT_IS,
     ) -> None:
         self._host_id = host_id
         self._epoch = epoch
         self._full = full
         self._condemned = condemned
         self._other = other
-        self.coding = coding or Coding()
+        self.coding = coding
         self._tables: dict[str, dict[str, Entry]] = {}  # by the prefix of keys, then by the SSTable's name in them
         self._olds: dict[Entry, dict[str, str]] = {}  # bundles that are there and are none of ours, with their epochs
         self._epochs: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -181,7 +182,7 @@ class Plan:
         name = identity.rpartition("/")[2]
         for at, piece in enumerate(entry.layout()):
             if piece.name == name:
-                if piece.size == size:
+                if piece.size in {size, -1}:
                     chosen = self._better(entry.epochs[at], epoch)
                     entry.epochs = self._shared((*entry.epochs[:at], chosen, *entry.epochs[at + 1 :]))
                 return
@@ -235,8 +236,10 @@ class Plan:
             return
         name = key.rpartition("/")[2]
         for at, piece in enumerate(entry.layout()):
-            if piece.size == size and name == f"{piece.name}-{entry.epochs[at]}":
+            if piece.size in {size, -1} and name == f"{piece.name}-{entry.epochs[at]}":
                 entry.seen |= 1 << at
+                if piece.size < 0:
+                    entry.keep_size(at, size)
 
     def missing(self) -> list[Planned]:
         """What was not confirmed since this was asked last."""
@@ -338,7 +341,8 @@ class Plan:
             for entry in self._of(found):
                 directory = entry.directory
                 for at, (piece, epoch) in enumerate(zip(entry.layout(), entry.epochs, strict=True)):
-                    yield StoredObject(f"{directory}{piece.name}-{epoch}", piece.size, entry.sum(at))
+                    size = piece.size if piece.size >= 0 else entry.size(at)
+                    yield StoredObject(f"{directory}{piece.name}-{epoch}", size, entry.sum(at))
 
     def _of(self, table: FoundTable) -> list[Entry]:
         entries = self._tables.get(catalog.table_prefix(self._host_id, table.path), _NONE)

@@ -66,7 +66,7 @@ class Agent:
     def _handlers(self, open_store: Opener) -> dict[Kind, Handler]:
         settings = self.settings
         turns = Turns()
-        codings = coding.from_files(settings.encryption_keys)
+        codings = coding.from_files(settings.encryption_keys, compress=settings.compress)
         return {
             Kind.PROBE: ProbeHandler(
                 open_store,

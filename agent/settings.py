@@ -35,6 +35,7 @@ class Settings:
     plan_dir: Path = Path("/etc/restore-plan")
     jolokia_jar: Path = Path("/app/lib/jolokia.jar")
     encryption_keys: Path | None = None  # a file or a directory, see agent/keys.py
+    compress: bool = False
     memory_limit: int | None = None
     least_grace: int = (
         3600  # seconds; a collector with a shorter grace is refused. Less is for tests of a whole cluster
@@ -69,6 +70,7 @@ class Settings:
             plan_dir=_path(env, "AGENT_PLAN_DIR", cls.plan_dir),
             jolokia_jar=_path(env, "JOLOKIA_JAR", cls.jolokia_jar),
             encryption_keys=Path(env["AGENT_ENCRYPTION_KEYS"]) if env.get("AGENT_ENCRYPTION_KEYS") else None,
+            compress=_compression(env),
             memory_limit=_number(env, "CASSANDRA_MEMORY_LIMIT"),
             least_grace=_number(env, "AGENT_LEAST_GRACE") or cls.least_grace,
             failure_linger=float(_number(env, "AGENT_FAILURE_LINGER") or cls.failure_linger),
@@ -77,6 +79,12 @@ class Settings:
 
 def _path(env: Mapping[str, str], name: str, default: Path) -> Path:
     return Path(env[name]) if env.get(name) else default
+
+
+def _compression(env: Mapping[str, str]) -> bool:
+    if (text := env.get("AGENT_COMPRESSION") or "none") not in {"none", "zstd"}:
+        raise AgentError(Reason.CONFIGURATION_INVALID, f"AGENT_COMPRESSION must be zstd or none, not {text!r}")
+    return text == "zstd"
 
 
 def _number(env: Mapping[str, str], name: str) -> int | None:

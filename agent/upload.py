@@ -13,10 +13,10 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent import bundle, integrity, parts
+from agent import bundle, catalog, integrity, parts
 from agent.bundle import MeteredBytes
 from agent.catalog import BUNDLED, FRAME
-from agent.coding import Coding
+from agent.coding import AS_IT_IS
 from agent.errors import AgentError, reading
 from agent.flow import MeteredBody, side_by_side
 from agent.integrity import ContentSum, Sums
@@ -27,12 +27,14 @@ from backends.threads import run
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
+    from agent.coding import Coding
     from agent.flow import Flow
     from agent.frames import Sealer
     from agent.integrity import StrPath
     from agent.plan import Sendable
+    from agent.segments import Segments
     from agent.uploads import UploadJournal
-    from backends.base import ObjectStore
+    from backends.base import Body, ObjectStore
 
     Work = Callable[[], Awaitable[None]]
 
@@ -56,7 +58,7 @@ class Uploader:
         count: Callable[[int], None],
         done: Callable[[Sendable], None],
         journal: UploadJournal | None = None,
-        coding: Coding | None = None,
+        coding: Coding = AS_IT_IS,
         single: int = SINGLE,
         part: int = PART,
     ) -> None:
@@ -66,7 +68,7 @@ class Uploader:
         self._count = count
         self._done = done
         self._journal = journal
-        self._coding = coding or Coding()
+        self._coding = coding
         self._single = min(single, store.capabilities.max_put)
         self._part = max(part, store.capabilities.min_part)
         self._unfinished: set[Parts] = set()
@@ -78,8 +80,8 @@ class Uploader:
         ``if_absent``: an object that is there stays as it is, and is AlreadyExists.
         """
         self._if_absent = if_absent
-        large = self._large(item for item in items if item.size > BUNDLED)
-        small = (partial(self._put, item) for item in items if item.size <= BUNDLED)
+        large = self._large(item for item in items if _is_large(item))
+        small = (partial(self._put, item) for item in items if not _is_large(item))
         try:
             await side_by_side(large, small, self._flow)
         except SourceChanged as error:
@@ -90,7 +92,10 @@ class Uploader:
 
     def _large(self, items: Iterable[Sendable]) -> Iterator[Work]:
         for item in items:
-            if item.bundle or item.size <= self._single or not self._store.capabilities.multipart:
+            segments = self._coding.segments(item.key)
+            if segments is not None:
+                yield from self._compressed(item, segments)
+            elif item.bundle or item.size <= self._single or not self._store.capabilities.multipart:
                 yield partial(self._put, item)
             else:
                 size = max(self._part, -(-item.size // (self._store.capabilities.max_parts * 9 // 10)))
@@ -100,6 +105,28 @@ class Uploader:
                 upload = Parts(item, self._root + item.key, size, sealer)
                 for number in range(1, upload.count + 1):
                     yield partial(self._part_of, upload, number)
+
+    def _compressed(self, item: Sendable, segments: Segments) -> Iterator[Work]:
+        """The first part comes last: it has the header."""
+        upload = Parts(item, self._root + item.key, segments.size, segments=segments)
+        if segments.count == 1:
+            yield partial(self._put_segment, upload)
+        else:
+            yield from (partial(self._part_of, upload, number) for number in (*range(2, segments.count + 1), 1))
+
+    async def _put_segment(self, upload: Parts) -> None:
+        item = upload.item
+        async with self._flow.slot(2 * item.size, whole=True):
+            data, sums = await asyncio.to_thread(upload.segment, 1)
+            (member,) = item.members
+            content = (sums.crc32 or 0) if member.data else sums.crc32c
+            integrity.check(member.file.path, member.crc, content, digest=member.data)
+            await self._store.put(upload.key, self._held(data, item.size, sums), if_absent=self._if_absent)
+            keep_sum(item, sums.stored, encoded=True)
+        self._done(item)
+
+    def _held(self, data: bytes, content: int, sums: Sums) -> MeteredBytes:
+        return MeteredBytes(data, content, bucket=self._flow.bucket, count=self._count, checksum=sums.stored)
 
     async def _put(self, item: Sendable) -> None:
         sealer = self._coding.sealer(item.key)
@@ -123,14 +150,18 @@ class Uploader:
         self._done(item)
 
     async def _part_of(self, upload: Parts, number: int) -> None:
-        async with self._flow.slot(upload.range(number)[1]):
+        whole = upload.segments is not None
+        if whole and number == 1:
+            await upload.others()
+        length = upload.range(number)[1]
+        async with self._flow.slot(2 * length if whole else length, whole=whole):
             if upload.over:
                 return
             self._unfinished.add(upload)
             try:
                 await upload.open(self._store, self._journal)
                 if await upload.keep(number):
-                    self._count(upload.range(number)[1])
+                    self._count(length)
                 else:
                     await self._send_part(upload, number)
             except NotFound:
@@ -141,13 +172,25 @@ class Uploader:
 
     async def _send_part(self, upload: Parts, number: int) -> None:
         offset, length = upload.range(number)
+        if upload.segments is not None:
+            data, sums = await asyncio.to_thread(upload.segment, number)
+            body: MeteredBytes | MeteredBody = self._held(data, length, sums)
+            await self._take(upload, number, body, lambda: sums)
+            return
         (member,) = upload.item.members
         sealer = upload.sealer
         inspector = ContentSum(digest=member.data) if member.data or sealer is not None else None
         body = self._body(member.file.path, offset, length, inspector=inspector, encoder=sealer)
         with reading(member.file.path):
-            part = await self._store.upload_part(upload.key, upload.id, number, body)
-        sums = _sums(length, body.crc32c or 0, inspector, encoded=sealer is not None, digest=member.data)
+            await self._take(
+                upload, number, body,
+                lambda: _sums(length, body.crc32c or 0, inspector, encoded=sealer is not None, digest=member.data),
+            )  # fmt: skip
+
+    async def _take(self, upload: Parts, number: int, body: Body, summed: Callable[[], Sums]) -> None:
+        """``summed`` is asked when the body was sent."""
+        part = await self._store.upload_part(upload.key, upload.id, number, body)
+        sums = summed()
         if self._journal is not None:
             await self._journal.sent(upload.id, part, sums)
         upload.add(part, sums)
@@ -175,7 +218,7 @@ class Uploader:
         if not await parts.there(self._store, upload):
             raise parts.vanished(self._store, upload.key)
         if not upload.over:
-            upload.over = True
+            upload.end()
             self._done(upload.item)
 
     async def _forget(self, upload: Parts) -> None:
@@ -205,6 +248,10 @@ class Uploader:
             async with asyncio.timeout(_ABORT_TIMEOUT):
                 for key, upload in left:
                     await parts.drop(self._store, key, upload)
+
+
+def _is_large(item: Sendable) -> bool:
+    return item.size > BUNDLED or catalog.encoding_in(item.key).compressed
 
 
 def _sums(length: int, crc: int, inspector: ContentSum | None, *, encoded: bool, digest: bool) -> Sums:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from isal.isal_zlib import crc32
 
-from agent.catalog import DATA, size_in, split_key
+from agent.catalog import DATA, PLAIN, encoding_in, size_in, split_key
 from agent.protocol import Fault
 from backends.checksums import combine, crc32c
 
@@ -75,10 +75,7 @@ class Wanted:
     crc32c: int = -1
     backups: int = 0
     fault: Fault | None = Fault.MISSING
-
-    @property
-    def encoded(self) -> bool:
-        return self.content != self.size
+    encoded: bool = False
 
     @property
     def pieces(self) -> list[Piece]:
@@ -116,7 +113,9 @@ class Wants:
             known = self.objects.get(stored.key)
             if known is None:
                 content = size_in(split_key(stored.key)[0])
-                known = self.objects[stored.key] = Wanted(stored.size, content, packed, stored.crc32c)
+                encoded = encoding_in(stored.key) != PLAIN
+                known = Wanted(stored.size, content, packed, stored.crc32c, encoded=encoded)
+                self.objects[stored.key] = known
             elif known.packed != packed:
                 known.packed = _pack(set(known.pieces) | set(pieces))
             known.backups |= bit

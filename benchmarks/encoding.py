@@ -1,9 +1,9 @@
-"""What encoding costs: one large component through the agent's own upload and download, plain and encrypted.
+"""What encoding costs: a large component through the agent's own upload and download, encrypted, compressed, and both.
 
     python -m benchmarks.encoding [--size MIB] [--rounds N] [--directory DIR]
 
 The store is a directory (by default of the memory file system), so that what is measured is the agent and not a disk.
-CPU seconds are of the whole process, with all its threads.
+CPU seconds are of the whole process, with all its threads. The component is half noise, half zeros in pieces of 4 KiB.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ from backends.file import FileStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-CODINGS = {"plain": Coding(), "encrypted": Coding(KeyRing([Key(bytes(range(32)))]))}
+_RING = KeyRing([Key(bytes(range(32)))])
+CODINGS = {
+    "plain": Coding(),
+    "encrypted": Coding(_RING),
+    "compressed": Coding(compress=True),
+    "both": Coding(_RING, compress=True),
+}
 
 
 class Figure(NamedTuple):
@@ -51,7 +57,8 @@ async def measured(work: Awaitable[object]) -> Figure:
 
 async def session(coding: Coding, source: Path, size: int, crc: int, directory: Path) -> tuple[Figure, Figure]:
     """(backup, restore)."""
-    identity = coding.name(catalog.identity("h/data/ks/t-1/", "nb-1-big", DATA, size, crc))
+    identity = catalog.identity("h/data/ks/t-1/", "nb-1-big", DATA, size, crc)
+    identity = coding.name(identity, coding.encoding(size, pays=True))
     item = Item(identity, size, (Member(FoundFile(DATA, source, size), crc),), bundle=False, epoch="e1")
     (directory / "store").mkdir(exist_ok=True)
     store = await FileStore.open(directory / "store")
@@ -67,11 +74,11 @@ async def session(coding: Coding, source: Path, size: int, crc: int, directory: 
 
 
 def source_of(path: Path, size: int) -> int:
-    """Noise; its CRC32."""
+    """Its CRC32."""
     crc = 0
     with path.open("wb") as file:
         for _ in range(size):
-            piece = os.urandom(1 << 20)
+            piece = b"".join(os.urandom(4096) + bytes(4096) for _ in range(128))
             crc = zlib.crc32(piece, crc)
             file.write(piece)
     return crc

@@ -13,8 +13,9 @@ A key carries size, checksum and epoch, so no object is ever overwritten: equal 
 another upload of them gets another key. A try that must not write a key again uses the epoch ``<epoch>x<try>``.
 ``crc`` is Cassandra's own Digest (CRC32) for ``Data.db``, CRC32C for the rest.
 
-An encrypted object has ``e<key id>-<keyed hash>`` in place of ``crc`` or ``hash``, so it is never taken for one of
-another key or for a plain one; ``size`` is that of what is in it. See docs/encrypt.md.
+An encrypted object has ``e<key id>-<keyed hash>`` in place of ``crc`` or ``hash``, a compressed one ``z-<crc>``, one
+that is both ``ze<key id>-<keyed hash>``: so none is ever taken for one of another encoding. ``size`` is that of what is
+in it. See agent/coding.py.
 
 ``b~…`` is a bundle: the components of one SSTable that have at most ``BUNDLED`` bytes each, one after the other in the
 order of their names, with nothing before, between or after them. The manifest says where each begins. Where a few of

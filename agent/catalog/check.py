@@ -76,11 +76,16 @@ def _check_format(found: int) -> None:
 def _check_object(stored: StoredObject) -> str:
     """Its identity."""
     found, _ = split_key(stored.key)
-    if not found or not {"", ".", ".."}.isdisjoint(stored.key.split("/")) or stored.size != stored_size(found):
+    if not found or not {"", ".", ".."}.isdisjoint(stored.key.split("/")) or not _fits(stored, found):
         raise invalid(f"odd object {stored.key!r} of {stored.size} bytes")
     if not -1 <= stored.crc32c < 1 << 32:
         raise invalid(f"odd checksum of {stored.key!r}")
     return found
+
+
+def _fits(stored: StoredObject, identity: str) -> bool:
+    expected = stored_size(identity)
+    return stored.size == expected or (expected < 0 < stored.size)
 
 
 def _check_table(table: Table) -> None:

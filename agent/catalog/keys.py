@@ -20,7 +20,7 @@ _EPOCH = re.compile(r"[A-Za-z0-9]{1,32}\Z")
 _ENCRYPTED = "e[0-9a-f]{16}-[0-9a-f]{32}"
 _IDENTITY = re.compile(
     rf"[^~]+/(?:b~(?P<bundle>[0-9]{{1,19}})-(?:[0-9a-f]{{32}}|{_ENCRYPTED})"
-    rf"|[^/~]+~(?P<plain>[0-9]{{1,19}})-(?:[0-9a-f]{{8}}|{_ENCRYPTED}))\Z"
+    rf"|[^/~]+~(?P<plain>[0-9]{{1,19}})-(?:(?:z-)?[0-9a-f]{{8}}|z?{_ENCRYPTED}))\Z"
 )
 
 
@@ -166,7 +166,7 @@ def split_key(key: str) -> tuple[str, str]:
 
 
 def stored_size(identity_: str) -> int:
-    """The object's size in bytes; -1 for what is no identity."""
+    """The object's size in bytes; -1 for what is no identity, or is compressed."""
     return encoded_size(size, encoding_in(identity_)) if (size := size_in(identity_)) >= 0 else -1
 
 

@@ -47,6 +47,7 @@ def add_options(parser: ArgumentParser) -> None:
     options.add_data(parser)
     node.add_options(parser)
     options.add_keys(parser, writes=True)
+    parser.add_argument("--compress", action="store_true", help="with zstd, what Cassandra does not compress itself")
     options.add_transfer(parser)
 
 
@@ -181,8 +182,8 @@ async def _dry_run(arguments: Namespace, console: Console, open_store: Opener, f
     location = options.location(arguments)
     coding = await asyncio.to_thread(options.codings(arguments))
     planned = await plan(
-        open_store, location, found, tag,
-        snapshot=arguments.snapshot, full=arguments.full, coding=coding, entities=options.entities(arguments),
+        open_store, location, found, tag, snapshot=arguments.snapshot, full=arguments.full, coding=coding,
+        entities=options.entities(arguments),
     )  # fmt: skip
     console.value({"tag": tag, "node": found.name, "dryRun": True, **msgspec.to_builtins(planned)})
     console.line(f"{tag}: {files(planned.send_files)}, {size(planned.send_bytes)} would be sent")

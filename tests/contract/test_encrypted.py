@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from tests.fakes.sstables import live_files
 from tests.unit.agent.backups import PATH
 from tests.unit.agent.conftest import World, node_data, world
 from tests.unit.agent.test_bundle import expected, restored
-from tests.unit.agent.verifying import Verifications, bundle_of, complete, data_of, flip
+from tests.unit.agent.verifying import Verifications, bundle_of, complete, data_of, flip, users
 
 if TYPE_CHECKING:
     from backends.base import ObjectStore
@@ -26,16 +27,31 @@ if TYPE_CHECKING:
 __all__ = ["node_data", "place", "world"]
 
 
+def shrinkable(world: World) -> None:
+    """The large SSTable as one that Cassandra does not compress: parts that the store would find too small."""
+    data = (os.urandom(1 << 20) + bytes(15 << 20)) * 2 + os.urandom(7)
+    (users(world) / f"{PARTS}-Data.db").write_bytes(data)
+    (users(world) / f"{PARTS}-Digest.crc32").write_text(str(zlib.crc32(data)))
+    (users(world) / f"{PARTS}-CompressionInfo.db").unlink()
+    toc = users(world) / f"{PARTS}-TOC.txt"
+    toc.write_text(toc.read_text().replace("CompressionInfo.db\n", ""))
+
+
+@pytest.mark.parametrize("compress", [False, True], ids=["encrypted", "compressed too"])
 @pytest.mark.parametrize("store", ["s3"], indirect=True)
-async def test_sent_in_parts_compared_healed_and_restored(world: World, store: ObjectStore) -> None:
+async def test_sent_in_parts_compared_healed_and_restored(world: World, store: ObjectStore, *, compress: bool) -> None:
     bucket = on(world, store)
     grow(world)
+    if compress:
+        shrinkable(world)
     (world.root / "key").write_bytes(os.urandom(32))
-    world.settings = replace(world.settings, encryption_keys=world.root / "key")
+    world.settings = replace(world.settings, encryption_keys=world.root / "key", compress=compress)
     verify = Verifications(world)
     async with world.agent() as agent:
         manifest = await complete(world, agent)
         assert (await verify(agent, level=Level.HASH)).compared == len(manifest.objects)
+        sent = next(one for one in manifest.objects if one.key == data_of(manifest, PARTS))
+        assert (sent.size < 12 << 20) is compress
         hurt = [bundle_of(manifest, "nb-1-big"), data_of(manifest, PUT), data_of(manifest, PARTS)]
         for at, key in enumerate(hurt):
             await flip(bucket, key, at * 1000)
@@ -62,7 +78,7 @@ def test_the_command_line(place: Place) -> None:
     assert refused.err.rpartition("error: ")[2].count("\n") == 1, refused.err
     assert "too short" not in refused.err
     (keys / "1").write_text(os.urandom(32).hex())
-    done = place.back_up("t1", "--encryption-keys", keys)
+    done = place.back_up("t1", "--encryption-keys", keys, "--compress")
     assert done.code == Exit.DONE, done.err
     (key_id,) = place.agent("show", "t1", "--json").json["nodes"][0]["keyIds"]
     assert key_id in place.agent("show", "t1").out

@@ -265,9 +265,20 @@ async def test_a_wrong_file_never_heals(world: World, key_id: str) -> None:
     assert PATH.root + key not in await world.keys()
 
 
+async def test_a_checksum_that_no_manifest_has_any_more_is_not_made_of_the_contents(world: World, key_id: str) -> None:
+    """What a later backup reuses has its own checksum in the first one's manifest alone."""
+    async with world.agent() as agent:
+        await complete(world, agent)
+        second = await complete(world, agent, "t2", 2)
+        await world.memory.delete([catalog.record_key("my cluster", "t1", "dc1"), PATH.manifest("t1")])
+        found = await Verifications(world)(agent, level=Level.HASH)
+    assert found.intact
+    assert found.not_comparable == len(second.objects)
+
+
 def test_a_manifest_is_masked_for_each_component_alone() -> None:
     made = Coding(keys.KeyRing([keys.Key(bytes(range(32)))]))
-    identity = made.name(f"h/data/ks/t-1/nb-1-big/b~10-{'0' * 32}")
+    identity = made.name(f"h/data/ks/t-1/nb-1-big/b~10-{'0' * 32}", made.encoding(10))
     sums = made.sums(identity)
     assert sums("A", sums("A", 77)) == 77
     assert len({sums(name, 0) for name in "ABCDEFGH"}) == 8

@@ -14,6 +14,7 @@ from agent.contents import Contents
 from agent.errors import AgentError, Reason
 from agent.keys import Key, KeyRing
 from agent.plan import Item
+from backends.base import BytesBody
 from backends.helpers import read_all
 from tests.unit.agent.test_resume import Node, damage, forget, nothing, tear
 from tests.unit.agent.test_upload import MIB, bundle, large
@@ -34,7 +35,7 @@ def node(tmp_path: Path) -> Node:
 def encrypted(item: Item, coding: Coding = CODING) -> Item:
     (member,) = item.members
     identity = catalog.identity("h/data/ks/t-1/", "nb-1-big", member.file.component, item.size, member.crc)
-    return Item(coding.name(identity), item.size, item.members, bundle=False, epoch="e1")
+    return Item(coding.name(identity, coding.encoding(item.size)), item.size, item.members, bundle=False, epoch="e1")
 
 
 async def holds(node: Node, item: Item) -> bool:
@@ -68,6 +69,18 @@ async def test_parts_are_whole_frames_and_the_whole_has_the_size_that_its_name_s
     sealer = CODING.sealer(item.key)
     assert sealer is not None
     assert whole == sealer.whole((tmp_path / "one").read_bytes())
+
+
+async def test_a_part_with_other_bytes_is_sent_again(node: Node, tmp_path: Path) -> None:
+    """Same number, same size, and no journal to tell."""
+    item = encrypted(large(tmp_path / "one", 4 * MIB))
+    await node.fails_after(3, item)
+    forget(node, item)
+    (upload,) = [one async for one in node.memory.list_uploads("")]
+    await node.memory.upload_part(upload.key, upload.id, 2, BytesBody(bytes(MIB + OVERHEAD)))
+    await node.send(item)
+    assert node.store.calls["upload_part"] == 2
+    assert await holds(node, item)
 
 
 async def test_another_key_begins_anew(node: Node, tmp_path: Path) -> None:
@@ -115,7 +128,8 @@ async def test_a_small_file_that_changed_is_not_sent(node: Node, tmp_path: Path,
 async def test_a_bundle_is_encrypted_as_one(node: Node, tmp_path: Path) -> None:
     plain = bundle(tmp_path / "few", 700, MIB - 1, 5)
     members = [(member.file.component, member.file.size, member.crc) for member in plain.members]
-    identity = CODING.name(catalog.bundle_identity("h/data/ks/t-1/", "nb-1-big", members))
+    encoding = CODING.encoding(plain.size)
+    identity = CODING.name(catalog.bundle_identity("h/data/ks/t-1/", "nb-1-big", members), encoding)
     item = Item(identity, plain.size, plain.members, bundle=True, epoch="e1")
     await node.send(item)
     content = b"".join(member.file.path.read_bytes() for member in item.members)  # type: ignore[union-attr]

@@ -37,7 +37,8 @@ def noise(size: int, seed: int = 0) -> bytes:
 
 
 def key_of(size: int, key: Key = KEY, epoch: str = "e1") -> str:
-    identity = Coding(KeyRing([key])).name(f"h/data/ks/t-1/nb-1-big/Data.db~{size}-00000000")
+    coding = Coding(KeyRing([key]))
+    identity = coding.name(f"h/data/ks/t-1/nb-1-big/Data.db~{size}-00000000", coding.encoding(size))
     return f"{identity}-{epoch}"
 
 
@@ -175,6 +176,15 @@ def test_a_nonce_follows_from_content_place_and_object() -> None:
     ]  # fmt: skip
     nonces = {found[:12] for found in (one.seal(0, frame), *others)}
     assert len(nonces) == 6
+
+
+def test_a_last_frame_is_no_other_one() -> None:
+    """Of the same name: what ends earlier or later than it was written."""
+    long, short = Sealer(KEY, "x", 2 * FRAME), Sealer(KEY, "x", FRAME)
+    with pytest.raises(BadFrame):
+        short.open(0, long.seal(0, noise(FRAME)))
+    with pytest.raises(BadFrame):
+        long.open(0, short.seal(0, noise(FRAME)))
 
 
 def test_the_nonces_hash_is_not_what_is_stored() -> None:
