@@ -14,6 +14,8 @@ RACK = f"{PREFIX}/rack"
 DATACENTER_UID = f"{PREFIX}/datacenterUID"
 INSPECTOR = f"{PREFIX}/inspector"  # on helper pods, which must never look like a node
 
+SYNCED = f"{API_GROUP}/synced"  # on a backup that a datacenter's catalog made
+
 CASSANDRA_CONTAINER = "cassandra"
 SIDECAR_CONTAINER = "sidecar"
 INIT_CONTAINER = "init"

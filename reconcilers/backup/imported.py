@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from controller.clock import parse_rfc3339, rfc3339
-from reconcilers import locations
+from reconcilers import locations, mounts
 from reconcilers.api.backup_status import BackupDatacenter, BackupNode, BackupPhase, BackupStorage, BackupTotals
 from reconcilers.backup import status as said
 
@@ -49,7 +49,11 @@ def register(run: Run, datacenter: CassandraDataCenter, record: ClusterRecord) -
     status, name = run.status, datacenter.metadata.name
     status.datacenters = [
         BackupDatacenter(
-            name=name, cluster_name=record.cluster, datacenter_name=record.datacenter, nodes=len(record.nodes)
+            name=name,
+            cluster_name=record.cluster,
+            datacenter_name=record.datacenter,
+            nodes=len(record.nodes),
+            credentials_path=mounts.credentials(datacenter, run.spec.credentials_secret_ref),
         )
     ]
     status.nodes = [_node(name, node) for node in record.nodes[:NODES]]

@@ -77,8 +77,8 @@ class Nodes:
         done = True
         for datacenter in run.status.datacenters:
             spec = ProbeSpec(
-                location=_location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
-                tag=run.status.snapshot_tag, backup_id=run.uid,
+                location=_location(run, datacenter), cluster=datacenter.cluster_name,
+                datacenter=datacenter.datacenter_name, tag=run.status.snapshot_tag, backup_id=run.uid,
             )  # fmt: skip
             probed = self._shared(run, datacenter, Kind.PROBE, spec, since=run.status.start_time)
             if run.aborting:
@@ -128,8 +128,9 @@ class Nodes:
         for datacenter in run.status.datacenters:
             nodes = [n for n in run.status.nodes if n.datacenter == datacenter.name]
             spec = CommitSpec(
-                location=_location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
-                tag=run.status.snapshot_tag, backup_id=run.uid, nodes=[_digest(n) for n in nodes],
+                location=_location(run, datacenter), cluster=datacenter.cluster_name,
+                datacenter=datacenter.datacenter_name, tag=run.status.snapshot_tag, backup_id=run.uid,
+                nodes=[_digest(n) for n in nodes],
             )  # fmt: skip
             result = self._shared(run, datacenter, Kind.COMMIT, spec, since=since)
             if result is None:
@@ -310,15 +311,17 @@ def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
             return []
 
 
-def _location(run: Run) -> Location:
+def _location(run: Run, datacenter: BackupDatacenter) -> Location:
     storage = run.status.storage
     assert storage is not None, "the selection freezes the storage"
-    return locations.to_agent(storage.backup_type, storage.target, storage.endpoint, run.spec)
+    return locations.to_agent(
+        storage.backup_type, storage.target, storage.endpoint, run.spec, credentials=datacenter.credentials_path
+    )
 
 
 def _backup_spec(run: Run, node: BackupNode, datacenter: BackupDatacenter) -> BackupSpec:
     return BackupSpec(
-        location=_location(run),
+        location=_location(run, datacenter),
         cluster=datacenter.cluster_name,
         datacenter=datacenter.datacenter_name,
         rack=node.rack,

@@ -67,7 +67,7 @@ class Selector:
         if datacenter is None or not datacenter.status.cluster_name:
             run.hold("DatacenterNotReady", f"datacenter {name} is not set up yet", warn=True)
             return None
-        if (lacks := mounts.lacking(datacenter, run.spec.backup_type, run.spec.target)) is not None:
+        if (lacks := self._lacking(run, datacenter)) is not None:
             self._refuse(run, lacks.reason, lacks.message)
             return None
         names = {pod.name for pod in chosen}
@@ -94,7 +94,13 @@ class Selector:
             cluster_name=status.cluster_name,
             datacenter_name=status.datacenter_name,
             nodes=len(chosen),
+            credentials_path=mounts.credentials(datacenter, run.spec.credentials_secret_ref),
         )
+
+    @staticmethod
+    def _lacking(run: Run, datacenter: CassandraDataCenter) -> mounts.Lacking | None:
+        spec = run.spec
+        return mounts.lacking(datacenter, spec.backup_type, spec.target, spec.credentials_secret_ref)
 
     @staticmethod
     def _refuse(run: Run, reason: str, message: str) -> None:
