@@ -21,8 +21,13 @@ from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
 from reconcilers.api.restore import RESTORES, CassandraRestore
 from reconcilers.backup.wiring import backup_controller
+from reconcilers.catalog.said import Said
+from reconcilers.catalog.wiring import catalog_controller
 from reconcilers.operations import Operations
 from reconcilers.restore.wiring import restore_controller
+from tests.api.backup.test_catalog import CATALOG
+from tests.api.backup.test_catalog import INSPECTOR as CATALOGS_INSPECTOR
+from tests.api.backup.test_importing import INSPECTOR, held
 from tests.api.backup.world import MASTER, World
 from tests.api.restore import steps
 from tests.fakes.agents import FakeAgents
@@ -35,6 +40,9 @@ if TYPE_CHECKING:
     from tests.api.apiserver import ApiServer
 
 OURS = f"{labels.OPERATOR}={labels.OPERATOR_VALUE}"
+
+
+_NOT_THE_CATALOGS = {"restores", "operations"}
 
 
 class Live(World):
@@ -70,6 +78,7 @@ class Live(World):
         controllers = [
             backup_controller(session="s", **common),
             restore_controller(statefulsets=sets, config_maps=maps, **common),
+            catalog_controller(said=Said(), **{name: common[name] for name in common.keys() - _NOT_THE_CATALOGS}),
         ]
         parts = [backups, datacenters, restores, pods, sets, maps, inspectors, recorder, operations, *controllers]
         tasks = [asyncio.create_task(part.run()) for part in parts]
@@ -158,3 +167,27 @@ async def test_a_restore_from_its_creation_to_its_end(live: Live) -> None:
     await live.until(lambda: live.restore_phase() == "Completed")
     await live.until(lambda: steps.pod(live, steps.INSPECTOR) is None)
     assert steps.plan(live) is None
+
+
+async def inspector_comes(live: Live, name: str) -> None:
+    await live.until(lambda: steps.pod(live, name) is not None)
+    ip = live._new_ip()
+    live.agents.add(name, ip)
+    await live.pod_status(name, ready=True, podIP=ip)
+
+
+async def test_an_import_is_woken_by_its_inspector(live: Live) -> None:
+    held(live)
+    await live.datacenter(replicas=0, pods=False)
+    await live.backup(importExisting=True)
+    await inspector_comes(live, INSPECTOR)
+    await live.until(lambda: live.phase() == "Completed")
+    await live.until(lambda: steps.pod(live, INSPECTOR) is None)
+
+
+async def test_a_catalog_is_woken_by_its_datacenter_and_its_inspector(live: Live) -> None:
+    held(live, "t1")
+    await live.datacenter(replicas=0, pods=False)
+    await live.patch(DATACENTERS, "foo-cassandra", {"spec": {"backup": CATALOG}})
+    await inspector_comes(live, CATALOGS_INSPECTOR)
+    await live.until(lambda: [one.status.phase for one in live.stores[BACKUPS].all()] == ["Completed"])
