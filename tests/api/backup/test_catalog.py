@@ -68,9 +68,14 @@ async def test_a_backup_that_has_an_object_gets_no_other(world: World) -> None:
     await world.run(lambda: world.phase() == "Completed")
     held(world, "by-hand")
     await world.backup("mine", importExisting=True, snapshotTag="by-hand")
+    held(world, "bad", nodes=[])
+    await world.backup("refused", importExisting=True, snapshotTag="bad", sourceCluster="old")
+    await world.run(lambda: world.get("mine").ended and world.get("refused").ended)
+    held(world, "bad", cluster="other")
     await world.patch(DATACENTERS, "foo-cassandra", {"spec": {"backup": CATALOG}})
     await rested(world)
-    assert sorted(b.metadata.name for b in world.stores[BACKUPS].all()) == ["backup", "mine"]
+    made = [b for b in world.stores[BACKUPS].all() if b.metadata.name not in ("backup", "mine", "refused")]
+    assert [(b.tag, b.spec.source_cluster) for b in made] == [("bad", "other")], "which has none yet"
 
 
 async def test_what_cannot_be_imported_is_tried_once(world: World) -> None:
