@@ -84,6 +84,7 @@ class Location(Wire):
     target: str
     endpoint: Endpoint | None = None
     options: StoreOptions | None = None
+    credentials: str = ""  # a directory of the agent's that holds them; empty: as the provider's own tools find them
 
 
 class ProbeSpec(Wire):

@@ -147,7 +147,9 @@ class MetricsRoute:
 
 
 def location(request: web.Request) -> Location:
-    """From the query: backupType, target, endpointUrl, region, pathStyle, insecureSkipVerify, requesterPays."""
+    """From the query: backupType, target, endpointUrl, region, pathStyle, insecureSkipVerify, requesterPays,
+    credentials.
+    """
     query = request.query
     endpoint = Endpoint(
         url=query.get("endpointUrl") or None,
@@ -161,6 +163,7 @@ def location(request: web.Request) -> Location:
         target=_required(request, "target"),
         endpoint=endpoint,
         options=StoreOptions(requester_pays=True) if pays else None,
+        credentials=query.get("credentials", ""),
     )
 
 

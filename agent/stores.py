@@ -36,7 +36,9 @@ class Stores:
 
     @asynccontextmanager
     async def opened(self, location: Location) -> AsyncIterator[ObjectStore]:
-        """With the process's own credentials chain: environment, files, the platform's identity."""
+        """With the process's own credentials chain (environment, files, the platform's identity), where the location
+        names no directory with others.
+        """
         endpoint = None
         if (told := location.endpoint) is not None:
             endpoint = Endpoint(told.url, told.region, told.path_style, told.insecure_skip_verify)
@@ -45,6 +47,7 @@ class Stores:
             location.target,
             endpoint,
             _options(location),
+            credentials=location.credentials,
             statistics=self.statistics,
             policy=Policy(sleep=self._pause),
         )

@@ -11,6 +11,7 @@ import re
 import ssl
 from contextlib import asynccontextmanager, suppress
 from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -18,6 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import yarl
 
+from backends import azure_mounted, mounted
 from backends.azure_credentials import NO_CREDENTIALS, Credential, SharedSignature, from_env, shared_key
 from backends.azure_errors import is_azure, refused, translate
 from backends.errors import Kind, StoreError
@@ -56,6 +58,10 @@ async def account(container: str, endpoint: Endpoint, env: Mapping[str, str]) ->
     url = (endpoint.url or "").rstrip("/")
     if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
         raise StoreError(Kind.INVALID, "open", store, "", "the endpoint is no http:// or https:// URL")
+    if directory := env.get(mounted.DIRECTORY):
+        watched = await asyncio.to_thread(mounted.Watched, directory, store, partial(_of_files, url, name, store))
+        first = watched.get()
+        return Account(first.url, first.name, azure_mounted.Mounted(watched))
     if text := env.get("AZURE_STORAGE_CONNECTION_STRING", "").strip():
         return _of_connection_string(text, url, store)
     if not url and not name:
@@ -63,6 +69,22 @@ async def account(container: str, endpoint: Endpoint, env: Mapping[str, str]) ->
     url = url or f"https://{name}.{_SUFFIX}"
     name = _agreed(name, url, store)
     return Account(url, name, await from_env(env, name, store))
+
+
+def _of_files(url: str, name: str, store: str, found: dict[str, str]) -> Account:
+    """``url`` and ``name`` where the endpoint and the environment say them. ValueError for what is no credential."""
+    told = azure_mounted.settings(found)
+    if text := told.get("AZURE_STORAGE_CONNECTION_STRING"):
+        return _of_connection_string(text, url, store)
+    key, signature = told.get("AZURE_STORAGE_KEY"), told.get("AZURE_STORAGE_SAS_TOKEN")
+    if key is None and signature is None:
+        raise ValueError(f"the Secret needs {azure_mounted.NEEDED}{mounted.others(found)}")
+    name = told.get("AZURE_STORAGE_ACCOUNT") or name
+    if not url and not name:
+        raise ValueError("AZURE_STORAGE_ACCOUNT is missing or empty")
+    url = url or f"https://{name}.{_SUFFIX}"
+    name = _agreed(name, url, store)
+    return Account(url, name, shared_key(name, key, store) if key is not None else SharedSignature(signature or ""))
 
 
 def _of_connection_string(text: str, url: str, store: str) -> Account:

@@ -37,7 +37,8 @@ _ENTRA = re.compile(r"AADSTS\d+: [^\r\n]{1,200}?(?=[.\r\n]|$)")
 class Credential(Protocol):
     """``query`` is appended to every URL; ``authorize`` adds to ``headers`` what the request needs."""
 
-    query: str
+    @property
+    def query(self) -> str: ...
 
     async def authorize(self, method: str, path: str, query: str, headers: dict[str, str]) -> None:
         """``path`` and ``query`` are encoded as they go out."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from backends.gcs_credentials import Tokens
     from backends.gcs_errors import Place
+    from backends.gcs_mounted import MountedTokens
 
     Stream = AsyncGenerator[bytes, None]
     Pieces = Callable[[], Stream]
@@ -73,7 +74,7 @@ class Client:
         bucket: str,
         root: str,
         session: aiohttp.ClientSession,
-        tokens: Tokens | None,
+        tokens: Tokens | MountedTokens | None,
         *,
         proxy: str | None = None,
         query: Mapping[str, str],

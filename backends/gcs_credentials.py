@@ -88,12 +88,12 @@ async def find(env: Mapping[str, str], session: aiohttp.ClientSession) -> Tokens
 def _read(env: Mapping[str, str]) -> dict[str, Any]:
     """The credentials' JSON, checked; empty where only the metadata server is left."""
     if text := env.get("GOOGLE_APPLICATION_CREDENTIALS_JSON"):
-        return _parsed(text.encode(), "GOOGLE_APPLICATION_CREDENTIALS_JSON")
+        return parsed(text.encode(), "GOOGLE_APPLICATION_CREDENTIALS_JSON")
     named = env.get("GOOGLE_APPLICATION_CREDENTIALS")
     home = env.get("CLOUDSDK_CONFIG") or Path(env.get("HOME", "/")) / ".config/gcloud"
     path = Path(named) if named else Path(home) / "application_default_credentials.json"
     try:
-        return _parsed(path.read_bytes(), f"{'GOOGLE_APPLICATION_CREDENTIALS' if named else 'the file'} {path}")
+        return parsed(path.read_bytes(), f"{'GOOGLE_APPLICATION_CREDENTIALS' if named else 'the file'} {path}")
     except OSError as error:
         if not named:
             return {}
@@ -101,7 +101,7 @@ def _read(env: Mapping[str, str]) -> dict[str, Any]:
         raise CredentialError(f"{message} (mount the key there, or correct the path)") from error
 
 
-def _parsed(data: bytes, where: str) -> dict[str, Any]:
+def parsed(data: bytes, where: str) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(data, type=dict[str, Any])
     except msgspec.DecodeError:

@@ -10,9 +10,11 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 import aiohttp
 
+from backends import mounted
 from backends.errors import Kind, StoreError
 from backends.gcs_client import Client
 from backends.gcs_credentials import find
+from backends.gcs_mounted import MountedTokens
 from backends.threads import run
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from backends.base import Endpoint
+    from backends.gcs_credentials import Tokens
 
 GOOGLE = "https://storage.googleapis.com"
 CONNECT_TIMEOUT = 10.0
@@ -55,11 +58,15 @@ async def open_client(
         )
     )
     host = urlsplit(root).hostname or ""
-    tokens = None
+    tokens: Tokens | MountedTokens | None = None
     if root == GOOGLE or (host.endswith(".googleapis.com") and root.startswith("https:")):
         # On the same connections, with the proxies of the environment; those of the store are looked up once.
         asking = aiohttp.ClientSession(connector=connector, connector_owner=False, trust_env=True)
-        tokens = await find(env, await stack.enter_async_context(asking))
+        asking = await stack.enter_async_context(asking)
+        if directory := env.get(mounted.DIRECTORY):
+            tokens = await run(MountedTokens, directory, f"gs://{bucket}", asking)
+        else:
+            tokens = await find(env, asking)
     proxy = _proxy(urlsplit(root).scheme, host, env)
     return Client(
         bucket, root, session, tokens, proxy=proxy, query=query, connections=connections, stall=stall

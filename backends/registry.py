@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from backends import mounted
 from backends.base import Endpoint, ObjectStore, Options
 from backends.errors import Kind, StoreError
 from backends.file import FileStore
@@ -76,6 +77,7 @@ async def open_store(
     options: Options | None = None,
     *,
     env: Mapping[str, str] = os.environ,
+    credentials: str = "",
     statistics: Statistics | None = None,
     policy: Policy | None = None,
 ) -> ObjectStore:
@@ -83,7 +85,8 @@ async def open_store(
 
     ``target`` is ``bucket``, ``bucket/prefix``, an absolute path or a URI; a URI's scheme must agree with the type.
     Raises INVALID for a target that makes no sense, NOT_SUPPORTED, UNAUTHENTICATED where there are no credentials.
-    Nothing is asked of the store itself. ``env`` is where settings are read; credentials are the SDK's matter.
+    Nothing is asked of the store itself. ``env`` is where settings are read. Credentials are the SDK's matter, or in
+    the directory ``credentials`` alone (mounted.py).
     """
     entry = OPENERS.get(backup_type)
     if entry is None:
@@ -101,7 +104,7 @@ async def open_store(
         where = msgspec.structs.replace(where, url=where.url or f"https://{host}")
     if not place.strip("/"):
         raise StoreError(Kind.INVALID, "open", target, "", "the target names no bucket or directory")
-    bare, prefix = await opener(place, where, options or Options(), env)
+    bare, prefix = await opener(place, where, options or Options(), mounted.settings(env, credentials))
     try:
         store: ObjectStore = RetryStore(ObserveStore(bare, statistics), policy)
         return PrefixStore(store, prefix) if prefix else store

@@ -78,7 +78,9 @@ class S3Store:
         s3_options.check(options or Options(), f"s3://{bucket}")
         async with AsyncExitStack() as stack:
             try:
-                client = await open_client(stack, endpoint or Endpoint(), connections=connections, env=env)
+                client = await open_client(
+                    stack, endpoint or Endpoint(), connections=connections, env=env, store=f"s3://{bucket}"
+                )
             except Exception as error:
                 raise translate(error, "open", f"s3://{bucket}", "") from error
             return cls(bucket, client, stack.pop_all(), options or Options(), connections, stall)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,9 +17,10 @@ from aiobotocore.session import AioSession
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.loaders import create_loader
 
-from backends import s3_hooks, s3_trust
+from backends import mounted, s3_hooks, s3_trust
 from backends.s3_credentials import Keys
 from backends.s3_faults import Unusable
+from backends.s3_mounted import MountedKeys
 
 if TYPE_CHECKING:
     import ssl
@@ -33,11 +34,17 @@ READ_TIMEOUT = 60.0
 
 
 async def open_client(
-    stack: AsyncExitStack, endpoint: Endpoint, *, connections: int, env: Mapping[str, str] = os.environ
+    stack: AsyncExitStack,
+    endpoint: Endpoint,
+    *,
+    connections: int,
+    env: Mapping[str, str] = os.environ,
+    store: str = "s3://",
 ) -> Any:
     """A client that lives as long as ``stack``. Raises what the SDK raises, NoCredentialsError for none at all.
 
-    ``Unusable`` for a URL or certificates that cannot work. The client signs with ``keys_of`` it.
+    ``Unusable`` for a URL or certificates that cannot work. The client signs with ``keys_of`` it. ``store`` is for
+    messages.
     """
     region = endpoint.region or env.get("AWS_REGION") or None
     pem = s3_trust.from_environment(stack, env)
@@ -55,7 +62,11 @@ async def open_client(
     _check_url(endpoint.url or _configured_url(chosen))
     if not endpoint.insecure_skip_verify:
         s3_trust.check(chosen.get_config_variable("ca_bundle"))
-    keys = Keys(lambda: session().get_credentials())
+    if directory := env.get(mounted.DIRECTORY):
+        found = await asyncio.to_thread(MountedKeys, directory, store)
+        keys = Keys(partial(asyncio.sleep, 0, found))
+    else:
+        keys = Keys(lambda: session().get_credentials())
     await keys.load()
     chosen.get_credentials = _Always(keys)
     client = await stack.enter_async_context(

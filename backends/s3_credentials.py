@@ -34,6 +34,7 @@ class Keys:
         self._found: Any = None
         self._lock = asyncio.Lock()
         self._read_again = float("-inf")
+        self._last: ReadOnlyCredentials | None = None
         self.stamp = 0  # how often they changed: to be kept by who signs, for ``refused``
         self.method = ""  # how they were found, in the SDK's word
 
@@ -47,9 +48,13 @@ class Keys:
 
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """Renewed where they are about to end. Blanks around them are cut: a Secret made of files has newlines."""
-        frozen = await self._found.get_frozen_credentials()
-        token = frozen.token.strip() if frozen.token else None
-        return ReadOnlyCredentials(frozen.access_key.strip(), frozen.secret_key.strip(), token, frozen.account_id)
+        found = await self._found.get_frozen_credentials()
+        token = found.token.strip() if found.token else None
+        frozen = ReadOnlyCredentials(found.access_key.strip(), found.secret_key.strip(), token, found.account_id)
+        if self._last is not None and frozen != self._last:
+            self.stamp += 1  # they changed by themselves: a request that the former ones signed may go out again
+        self._last = frozen
+        return frozen
 
     async def get_account_id(self) -> str | None:
         """For the SDK's endpoint rules, as the next."""
@@ -68,16 +73,15 @@ class Keys:
         if code not in STALE:
             return False
         async with self._lock:
+            before = await self.get_frozen_credentials()
             if self.stamp != stamp:
                 return True
             if self._clock() - self._read_again < AGAIN:
                 return False
             self._read_again = self._clock()
-            before = await self.get_frozen_credentials()
             former = self._found
             await self.load()
             if await self.get_frozen_credentials() == before:
                 self._found = former
                 return False
-            self.stamp += 1
             return True

@@ -26,6 +26,8 @@ from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
 from reconcilers.api.restore import RESTORES, CassandraRestore
 from reconcilers.api.schedule import SCHEDULES, CassandraBackupSchedule
 from reconcilers.backup.wiring import backup_controller
+from reconcilers.catalog.said import Said
+from reconcilers.catalog.wiring import catalog_controller
 from reconcilers.datacenter import wiring as datacenter_wiring
 from reconcilers.datacenter.stores import INDEX
 from reconcilers.garbage.wiring import garbage_controller
@@ -80,9 +82,18 @@ def assemble(config: Config, client: Client, master: MasterKey, transport: Direc
     operations = Operations(agents, clock)
     options: dict[str, Any] = {"clock": clock, "workers": config.workers, "timeout": config.reconcile_timeout}
     common: dict[str, Any] = {"client": client, "recorder": recorder, **options}
-    manager.add_controller(
-        datacenter_wiring.datacenter_controller(informers=informers, master=master, agents=agents, **common)
+    said = Said()
+    datacenter = datacenter_wiring.datacenter_controller(
+        informers=informers, master=master, agents=agents, findings=said.findings, **common
     )
+    said.wake = lambda key: datacenter.queue.add(key, reason="catalog")
+    manager.add_controller(datacenter)
+    manager.add_controller(
+        catalog_controller(
+            datacenters=informers.datacenters, backups=informers.backups, pod_informer=informers.pods,
+            inspectors=inspectors, agents=agents, said=said, **common,
+        )
+    )  # fmt: skip
     manager.add_controller(
         backup_controller(
             backups=informers.backups, datacenters=informers.datacenters, restores=informers.restores,

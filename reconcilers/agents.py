@@ -258,6 +258,7 @@ def _query(location: Location, wanted: dict[str, Any]) -> str:
         query["endpointUrl"] = query.pop("url", "")
     if location.options is not None and location.options.requester_pays:
         query["requesterPays"] = True
+    query["credentials"] = location.credentials
     return urlencode({k: str(v).lower() if isinstance(v, bool) else v for k, v in query.items() if v not in (None, "")})
 
 

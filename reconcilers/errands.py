@@ -44,11 +44,14 @@ _SILENT = 30.0  # seconds without an answer after which another one is asked
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """``datacenter`` is the object's name; ``access`` what was kept of it; ``credentials`` a Secret's name or empty."""
+    """``datacenter`` is the object's name; ``access`` what was kept of it; ``credentials`` a Secret's name or empty,
+    which is wanted at ``path``.
+    """
 
     datacenter: str
     access: Access | None = None
     credentials: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,7 @@ class Errands:
             identity = self._master.identity(owner.metadata.uid)
             await self._client.apply(SECRETS, helper.secret(owner, place.datacenter, identity))
             with suppress(AlreadyExists):  # from an earlier try: the store will show it
-                await self._client.create(PODS, helper.pod(owner, datacenter, place.credentials))
+                await self._client.create(PODS, helper.pod(owner, datacenter, place.credentials, place.path))
             return NotYet("HelperStarting", f"helper pod {name} starts")
         if helper.ended(found) and found.metadata.deletion_timestamp is None:
             await self._remove(found)

@@ -17,6 +17,8 @@ GARBAGE = f"{PREFIX}/garbage"  # on what is remembered of a place in a bucket th
 SCHEDULE = f"{PREFIX}/schedule"  # on a backup: the schedule that made it
 SCHEDULE_UID = f"{PREFIX}/schedule-uid"  # an annotation beside it: a schedule may be made anew under its name
 
+SYNCED = f"{API_GROUP}/synced"  # on a backup that a datacenter's catalog made
+
 CASSANDRA_CONTAINER = "cassandra"
 SIDECAR_CONTAINER = "sidecar"
 INIT_CONTAINER = "init"

@@ -15,9 +15,16 @@ _SCHEMES = {"AWS_S3": "s3", "GCP_BLOB": "gs", "AZURE_BLOB": "azure", "FILE": "fi
 
 
 def to_agent(
-    backup_type: str, target: str, endpoint: common.Endpoint | None, writing: BackupSpec | None = None
+    backup_type: str,
+    target: str,
+    endpoint: common.Endpoint | None,
+    writing: BackupSpec | None = None,
+    *,
+    credentials: str = "",
 ) -> Location:
-    """``writing`` is the backup whose objects are written there: it says how they are kept."""
+    """``writing`` is the backup whose objects are written there: it says how they are kept. ``credentials`` is the
+    directory in which the agent has them, where they are not its own.
+    """
     return Location(
         backup_type=backup_type,
         target=target,
@@ -30,6 +37,7 @@ def to_agent(
             insecure_skip_verify=endpoint.insecure_skip_verify,
         ),
         options=_options(endpoint, writing),
+        credentials=credentials,
     )
 
 

@@ -43,6 +43,7 @@ class Readers:
     def __init__(self, *, pod_store: Store[RawObject], inspectors: Inspectors) -> None:
         self._pods = pod_store
         self._inspectors = inspectors
+        self._doubted: set[str] = set()  # UIDs of pods that have been asked and have not answered
 
     async def ask(self, owner: Kind, datacenter: CassandraDataCenter, question: Callable[[Address], Awaitable[T]]) -> T:
         """What the first one answers that does. NotYet while nobody can; AgentRefused where the answer will stay.
@@ -52,7 +53,7 @@ class Readers:
         silence = NotYet("InspectorNotStarted", "the inspector pod has not started")
         for address in [*self._agents(datacenter), *self._shared(datacenter)]:
             try:
-                return await _put(address, question)
+                return await self._put(address, question)
             except AgentUnreachable as e:
                 silence = NotYet(e.reason, e.message)
         pod = self._inspectors.find(owner)
@@ -70,12 +71,27 @@ class Readers:
             why = pods.waiting_reason(pod)
             raise NotYet(silence.reason, f"the inspector pod does not start: {why}" if why else silence.message)
         try:
-            return await _put(where, question)
+            return await self._put(where, question)
         except AgentUnreachable as e:
             raise NotYet(e.reason, e.message) from e
 
     async def end(self, owner: Kind) -> None:
         await self._inspectors.end(owner)
+
+    async def _put(self, address: Address, question: Callable[[Address], Awaitable[T]]) -> T:
+        """One that hangs holds up its reconcile until that is cut off: the next one begins with another agent."""
+        self._doubted.add(address.uid)
+        try:
+            answer = await question(address)
+        except TimeoutError as e:
+            raise AgentUnreachable("AgentUnreachable", f"the agent of {address.pod} does not answer in time") from e
+        except AgentRefused as e:
+            self._doubted.discard(address.uid)
+            if e.reason in _PASSING:
+                raise NotYet(e.reason, e.message) from e
+            raise
+        self._doubted.discard(address.uid)
+        return answer
 
     def _agents(self, datacenter: CassandraDataCenter) -> list[Address]:
         found = [
@@ -85,7 +101,7 @@ class Readers:
             and pods.ready(pod)
             and (where := pods.address(pod)) is not None
         ]
-        return sorted(found, key=lambda where: (len(where.pod), where.pod))[:_AGENTS]
+        return sorted(found, key=lambda where: (where.uid in self._doubted, len(where.pod), where.pod))[:_AGENTS]
 
     def _shared(self, datacenter: CassandraDataCenter) -> list[Address]:
         """The datacenter's own inspector, which its catalog may have: so many imports do with one."""
@@ -97,14 +113,3 @@ class Readers:
 def _ended(pod: RawObject) -> bool:
     """By its lifetime, or evicted: it comes to nothing any more."""
     return pod.body.get("status", {}).get("phase") in _ENDED
-
-
-async def _put(address: Address, question: Callable[[Address], Awaitable[T]]) -> T:
-    try:
-        return await question(address)
-    except TimeoutError as e:
-        raise AgentUnreachable("AgentUnreachable", f"the agent of {address.pod} does not answer in time") from e
-    except AgentRefused as e:
-        if e.reason in _PASSING:
-            raise NotYet(e.reason, e.message) from e
-        raise

@@ -11,7 +11,7 @@ import msgspec
 from controller.resource import Resource
 from reconcilers.api import common
 from reconcilers.api.backup_status import FINAL_PHASES, BackupStatus
-from reconcilers.api.common import TARGET_RULE, Api, BackupType, Endpoint, Kind, LabelSelector, ObjectReference
+from reconcilers.api.common import NO_CREDENTIALS_RULE, TARGET_RULE, Api, BackupType, Endpoint, Kind, LabelSelector
 from reconcilers.api.describe import Rule, doc
 from reconcilers.labels import API_GROUP
 
@@ -120,6 +120,7 @@ class BackupSpec(Api, kw_only=True):
             "objectLock is for AWS_S3; elsewhere set the retention on the bucket or container",
         ),
         *IMPORT_RULES,
+        NO_CREDENTIALS_RULE,
     )
     backup_type: Annotated[BackupType, doc("Kind of the store: AWS_S3, GCP_BLOB, AZURE_BLOB or FILE.")]
     target: common.Target
@@ -167,13 +168,7 @@ class BackupSpec(Api, kw_only=True):
         ),
     ] = Type.INCREMENTAL
     endpoint: Annotated[Endpoint | None, doc("Where the store answers, if not at its provider's own address.")] = None
-    credentials_secret_ref: Annotated[
-        ObjectReference | None,
-        doc(
-            "Secret with the store's credentials, read by the agents alone. By default the agents find them as the "
-            "provider's own tools do: in the datacenter's env, or through its service account."
-        ),
-    ] = None
+    credentials_secret_ref: common.CredentialsSecret = None
     encryption: Annotated[Encryption | None, doc("How the store encrypts what it keeps.")] = None
     storage_class: Annotated[
         str,

@@ -59,6 +59,9 @@ class BackupDatacenter(Api, kw_only=True):
     cluster_name: Annotated[str, doc("Name of the Cassandra cluster, a part of the path in the store.")] = ""
     datacenter_name: Annotated[str, doc("Cassandra's name of the datacenter, a part of the path in the store.")] = ""
     nodes: Annotated[int, doc("How many of its nodes are in the backup.")] = 0
+    credentials_path: Annotated[
+        str, doc("Where its agents have mounted the Secret with the store's credentials, if one is named.")
+    ] = ""
     phase: common.Phase = ""
     access: Annotated[
         Access | None, doc("How its store is reached when the datacenter is gone, for the deletion of this backup.")

@@ -121,6 +121,19 @@ TARGET_RULE = Rule(
     "file:// is FILE",
 )
 
+NO_CREDENTIALS_RULE = Rule(
+    "!has(self.backupType) || self.backupType != 'FILE' || !has(self.credentialsSecretRef)",
+    "a directory has no credentials: leave out credentialsSecretRef with FILE",
+)
+CredentialsSecret = Annotated[
+    ObjectReference | None,
+    doc(
+        "Secret with the store's credentials, which the datacenter mounts by its spec.backup.volumes; read by the "
+        "agents alone. By default the agents find them as the provider's own tools do: in the datacenter's env, or "
+        "through its service account."
+    ),
+]
+
 Target = Annotated[
     str,
     doc(

@@ -10,7 +10,7 @@ import msgspec
 
 from controller.resource import Resource
 from reconcilers.api import common, kubernetes, rules
-from reconcilers.api.common import TARGET_RULE, Api, BackupType, Endpoint, Kind, ObjectReference
+from reconcilers.api.common import NO_CREDENTIALS_RULE, TARGET_RULE, Api, BackupType, Endpoint, Kind, ObjectReference
 from reconcilers.api.datacenter_status import DataCenterStatus
 from reconcilers.api.describe import doc
 from reconcilers.api.kubernetes import Object
@@ -135,12 +135,30 @@ class BackupDefaults(Api, kw_only=True):
     ] = None
 
 
+class BackupCatalog(Api, kw_only=True):
+    RULES: ClassVar = (TARGET_RULE, NO_CREDENTIALS_RULE)
+    backup_type: Annotated[BackupType, doc("Kind of the store: AWS_S3, GCP_BLOB, AZURE_BLOB or FILE.")]
+    target: common.Target
+    endpoint: Annotated[Endpoint | None, doc("Where the store answers, if not at its provider's own address.")] = None
+    credentials_secret_ref: common.CredentialsSecret = None
+    interval_seconds: Annotated[
+        int, doc("Seconds from one look to the next. 3600 by default.", minimum=60, maximum=31_536_000)
+    ] = 3600
+
+
 class BackupSettings(Api, kw_only=True):
     defaults: Annotated[BackupDefaults | None, doc("Used where a CassandraBackup of this datacenter is silent.")] = None
     sweep_snapshots: Annotated[
         bool, doc("Whether the agents remove left-over snapshots of their own when they start. True by default.")
     ] = True
     volumes: BackupVolumes = []
+    catalog: Annotated[
+        BackupCatalog | None,
+        doc(
+            "A target whose backups all get a CassandraBackup, whoever made them: looked at with this datacenter's "
+            "credentials. Nothing is written there."
+        ),
+    ] = None
 
 
 class DataCenterRestore(RestoreOptions, kw_only=True):

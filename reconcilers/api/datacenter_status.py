@@ -87,7 +87,7 @@ class DataCenterStatus(Api, kw_only=True):
         list[Condition],
         doc(
             "Ready, Available, Progressing, Degraded, SpecValid, Ephemeral, ScalingUp, ScalingDown, Updating, "
-            "RequiresUpdate, Restored, LastBackupSucceeded, BackupCredentialsVerified, Paused.",
+            "RequiresUpdate, Restored, LastBackupSucceeded, CatalogSynced, BackupCredentialsVerified, Paused.",
             shape=kubernetes.Condition,
             list_map="type",
         ),

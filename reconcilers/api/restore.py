@@ -12,7 +12,7 @@ from controller.conditions import Condition  # noqa: TC001  msgspec reads the an
 from controller.resource import Resource
 from reconcilers.api import common, kubernetes
 from reconcilers.api.backup import Verify
-from reconcilers.api.common import TARGET_RULE, Api, BackupType, Endpoint, Kind, ObjectReference
+from reconcilers.api.common import NO_CREDENTIALS_RULE, TARGET_RULE, Api, BackupType, Endpoint, Kind, ObjectReference
 from reconcilers.api.describe import Rule, doc
 from reconcilers.labels import API_GROUP
 
@@ -52,7 +52,7 @@ FINAL_PHASES = frozenset({RestorePhase.COMPLETED, RestorePhase.FAILED, RestorePh
 class RestoreSource(Api, kw_only=True):
     """A backup in a store, with no object in Kubernetes that knows of it."""
 
-    RULES: ClassVar = (TARGET_RULE,)
+    RULES: ClassVar = (TARGET_RULE, NO_CREDENTIALS_RULE)
     backup_type: Annotated[BackupType, doc("Kind of the store: AWS_S3, GCP_BLOB, AZURE_BLOB or FILE.")]
     target: common.Target
     cluster_name: Annotated[
@@ -71,13 +71,7 @@ class RestoreSource(Api, kw_only=True):
         str, doc("Name of the backup in the store.", pattern=common.TAG_PATTERN, maxLength=common.TAG_LENGTH)
     ]
     endpoint: Annotated[Endpoint | None, doc("Where the store answers, if not at its provider's own address.")] = None
-    credentials_secret_ref: Annotated[
-        ObjectReference | None,
-        doc(
-            "Secret with the store's credentials, read by the agents alone. By default the agents find them as the "
-            "provider's own tools do: in the datacenter's env, or through its service account."
-        ),
-    ] = None
+    credentials_secret_ref: common.CredentialsSecret = None
 
 
 class NodeMapping(Api, kw_only=True):

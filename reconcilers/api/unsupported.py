@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import structs
 
-from reconcilers.api import backup, common, datacenter, restore
+from reconcilers.api import common, datacenter, restore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,10 +40,6 @@ _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
         "node_progress_deadline_seconds": (),
         "retries": (),
     },
-    backup.BackupSpec: {
-        "credentials_secret_ref": (),
-    },
-    restore.RestoreSource: {"credentials_secret_ref": ()},
     restore.RestoreSpec: {
         "mode": (),
         "topology_policy": (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from controller.clock import parse_rfc3339, rfc3339
-from reconcilers import locations
+from reconcilers import locations, mounts
 from reconcilers.access import access_of
 from reconcilers.api.backup_status import BackupDatacenter, BackupNode, BackupPhase, BackupStorage, BackupTotals
 from reconcilers.backup import status as said
@@ -55,6 +55,7 @@ def register(run: Run, datacenter: CassandraDataCenter, record: ClusterRecord) -
             datacenter_name=record.datacenter,
             nodes=len(record.nodes),
             access=access_of(datacenter),
+            credentials_path=mounts.credentials(datacenter, run.spec.credentials_secret_ref),
         )
     ]
     lost = [node for node in record.missing if node.node]

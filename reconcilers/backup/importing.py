@@ -84,7 +84,7 @@ class Importer:
         """The first one that lacks nothing."""
         lacks = None
         for one in found:
-            here = mounts.lacking(one, run.spec.backup_type, run.spec.target)
+            here = mounts.lacking(one, run.spec.backup_type, run.spec.target, run.spec.credentials_secret_ref)
             if here is None:
                 return one
             lacks = lacks or here
@@ -94,7 +94,8 @@ class Importer:
 
     async def _ask(self, run: Run, datacenter: CassandraDataCenter) -> None:
         run.say("Running", "True", "Importing", "the store is asked for the backup's record")
-        where, spec = locations.to_agent(run.spec.backup_type, run.spec.target, run.spec.endpoint), run.spec
+        spec, secret = run.spec, mounts.credentials(datacenter, run.spec.credentials_secret_ref)
+        where = locations.to_agent(spec.backup_type, spec.target, spec.endpoint, credentials=secret)
 
         async def question(address: Address) -> ClusterRecord:
             return await self._agents.cluster_record(

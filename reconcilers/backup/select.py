@@ -73,6 +73,7 @@ class Selector:
                     datacenter_name=status.datacenter_name,
                     nodes=len(partial.going(found_nodes)),
                     access=access_of(datacenter),
+                    credentials_path=mounts.credentials(datacenter, run.spec.credentials_secret_ref),
                 )
             )
             nodes += found_nodes
@@ -87,7 +88,7 @@ class Selector:
         if datacenter is None or not datacenter.status.cluster_name:
             run.hold("DatacenterNotReady", f"datacenter {name} is not set up yet", warn=True)
             return None
-        if (lacks := mounts.lacking(datacenter, run.spec.backup_type, run.spec.target)) is not None:
+        if (lacks := self._lacking(run, datacenter)) is not None:
             run.refuse(lacks.reason, lacks.message)
             return None
         names = {pod.name for pod in chosen}
@@ -128,6 +129,11 @@ class Selector:
     def _pods_of(self, datacenter: CassandraDataCenter) -> list[RawObject]:
         uid = datacenter.metadata.uid
         return [p for p in self._pods.all() if p.metadata.labels.get(labels.DATACENTER_UID) == uid]
+
+    @staticmethod
+    def _lacking(run: Run, datacenter: CassandraDataCenter) -> mounts.Lacking | None:
+        spec = run.spec
+        return mounts.lacking(datacenter, spec.backup_type, spec.target, spec.credentials_secret_ref)
 
     @staticmethod
     def _freeze(run: Run, datacenters: list[BackupDatacenter], nodes: list[BackupNode]) -> None:

@@ -39,7 +39,7 @@ def entities(run: Run) -> list[str]:
 
 def probe(run: Run, datacenter: BackupDatacenter) -> ProbeSpec:
     return ProbeSpec(
-        location=location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
+        location=location(run, datacenter), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
         tag=run.status.snapshot_tag, backup_id=run.uid, owner=datacenter.uid, entities=entities(run),
     )  # fmt: skip
 
@@ -50,7 +50,7 @@ def snapshot(run: Run) -> SnapshotSpec:
 
 def backup(run: Run, node: BackupNode, datacenter: BackupDatacenter) -> BackupSpec:
     return BackupSpec(
-        location=location(run),
+        location=location(run, datacenter),
         cluster=datacenter.cluster_name,
         datacenter=datacenter.datacenter_name,
         rack=node.rack,
@@ -73,8 +73,8 @@ def reads_back(run: Run) -> bool:
 def verification(run: Run, node: BackupNode, datacenter: BackupDatacenter) -> VerifySpec:
     """Of all bytes, before the record is written. What the node's disk still has is put right."""
     return VerifySpec(
-        location=location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name, node=node.pod,
-        tag=run.status.snapshot_tag, digest=node.digest, level=Level.READ, heal=True,
+        location=location(run, datacenter), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
+        node=node.pod, tag=run.status.snapshot_tag, digest=node.digest, level=Level.READ, heal=True,
         concurrent_transfers=run.spec.concurrent_transfers, bandwidth=_bandwidth(run),
     )  # fmt: skip
 
@@ -82,16 +82,18 @@ def verification(run: Run, node: BackupNode, datacenter: BackupDatacenter) -> Ve
 def commit(run: Run, datacenter: BackupDatacenter) -> CommitSpec:
     nodes = [n for n in run.status.nodes if n.datacenter == datacenter.name]
     return CommitSpec(
-        location=location(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
+        location=location(run, datacenter), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
         tag=run.status.snapshot_tag, backup_id=run.uid, nodes=[_digest(n) for n in partial.going(nodes)],
         missing=[MissingNode(node=n.pod, rack=n.rack, host_id=n.host_id) for n in partial.failed(nodes)],
     )  # fmt: skip
 
 
-def location(run: Run) -> Location:
+def location(run: Run, datacenter: BackupDatacenter) -> Location:
     storage = run.status.storage
     assert storage is not None, "the selection freezes the storage"
-    return locations.to_agent(storage.backup_type, storage.target, storage.endpoint, run.spec)
+    return locations.to_agent(
+        storage.backup_type, storage.target, storage.endpoint, run.spec, credentials=datacenter.credentials_path
+    )
 
 
 def _bandwidth(run: Run) -> int:

@@ -29,6 +29,8 @@ from reconcilers.datacenter.stores import INDEX
 from reconcilers.datacenter.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from controller.client import Client
     from controller.clock import Clock
     from controller.reconcile import Outcome
@@ -55,6 +57,7 @@ class DataCenterReconciler:
         clock: Clock,
         master: MasterKey,
         agents: NodeInfo | None = None,
+        findings: Callable[[CassandraDataCenter], Iterable[Verdict]] = lambda _: (),
     ) -> None:
         self._client = client
         self._stores = stores
@@ -62,6 +65,7 @@ class DataCenterReconciler:
         self._clock = clock
         self._children = Children(client, stores, clock, master)
         self._nodes = Nodes(agents, clock)
+        self._findings = findings
         self._datacenters = OwnWrites(stores.datacenters)
         self._seen: dict[Key, CassandraDataCenter] = {}  # for a last word when it is gone; a restart may lose it
 
@@ -71,6 +75,7 @@ class DataCenterReconciler:
             return await self._gone(key)
         self._seen[key] = cdc
         run = look(key, cdc, self._stores, self._clock.now())
+        run.view.findings.extend(self._findings(cdc))
         outcome = await self._advance(run)
         silent = await self._ask(run)
         await self._save(run)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.api.restore import CassandraRestore
     from reconcilers.datacenter.nodes import NodeInfo
+    from reconcilers.datacenter.verdict import Verdict
     from reconcilers.identity import MasterKey
 
 NAME = "datacenter"
@@ -68,12 +69,14 @@ def datacenter_controller(
     clock: Clock,
     master: MasterKey,
     agents: NodeInfo | None = None,
+    findings: Callable[[CassandraDataCenter], Iterable[Verdict]] = lambda _: (),
     **options: Any,
 ) -> Controller:
-    """``options`` are Controller's own: workers, timeout, backoff."""
+    """``findings`` are conditions that others decide; ``options`` are Controller's own: workers, timeout, backoff."""
     reconciler = DataCenterReconciler(
-        client=client, stores=informers.stores(), recorder=recorder, clock=clock, master=master, agents=agents
-    )
+        client=client, stores=informers.stores(), recorder=recorder, clock=clock, master=master, agents=agents,
+        findings=findings,
+    )  # fmt: skip
     controller = Controller(NAME, reconciler, clock=clock, **options)
     controller.watches(informers.datacenters, to_self())
     for children in (

@@ -145,6 +145,8 @@ class RestoreReconciler:
             run.refuse("RestoreInProgress", f"restore {other} fills datacenter {datacenter.metadata.name} already")
             return Done()
         found = source.resolve(run.restore, self._backups)
+        if isinstance(found, source.Source):
+            found = source.reached(found, datacenter)
         if isinstance(found, source.Never):
             run.refuse(found.reason, found.message)
             return Done()

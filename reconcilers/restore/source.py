@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from controller.resource import Key
-from reconcilers import locations
+from reconcilers import locations, mounts
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
 
 if TYPE_CHECKING:
     from agent.protocol import ClusterRecord, Location
     from controller.store import Store
     from reconcilers.api.backup import CassandraBackup
+    from reconcilers.api.common import ObjectReference
+    from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.api.restore import CassandraRestore
 
 
@@ -25,6 +29,7 @@ class Source:
     cluster: str
     datacenter: str
     tag: str
+    secret: ObjectReference | None = None  # which the datacenter that is filled has to mount, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,18 @@ def some(names: list[str]) -> str:
     return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
 
 
+def reached(source: Source, datacenter: CassandraDataCenter) -> Source | Never:
+    """With the credentials as the datacenter's agents have them."""
+    secret = source.secret
+    if secret is None:
+        return source
+    lacks = mounts.lacking_secret(datacenter, secret)
+    if lacks is not None:
+        return Never(lacks.reason, lacks.message)
+    location = structs.replace(source.location, credentials=mounts.credentials(datacenter, secret))
+    return replace(source, location=location)
+
+
 def resolve(restore: CassandraRestore, backups: Store[CassandraBackup]) -> Source | NotYet | Never:
     spec = restore.spec
     if spec.source is not None:
@@ -68,6 +85,7 @@ def resolve(restore: CassandraRestore, backups: Store[CassandraBackup]) -> Sourc
             cluster=given.cluster_name,
             datacenter=given.datacenter_name,
             tag=given.snapshot_tag,
+            secret=given.credentials_secret_ref,
         )
     assert spec.backup is not None, "the schema asks for backup or source"
     backup = backups.get(Key(restore.metadata.namespace, spec.backup.name))
@@ -102,4 +120,5 @@ def _of_backup(restore: CassandraRestore, backup: CassandraBackup) -> Source | N
         cluster=found[0].cluster_name,
         datacenter=found[0].datacenter_name,
         tag=status.snapshot_tag,
+        secret=status.storage.credentials_secret_ref,
     )

@@ -64,6 +64,11 @@ def add_user(server: MinIO, name: str, password: str, *actions: str) -> None:
         _admin(server, f"set-user-or-group-policy?isGroup=false&policyName={name}&userOrGroup={name}", b"")
 
 
+def disable_user(server: MinIO, name: str) -> None:
+    """Its keys are answered with InvalidAccessKeyId."""
+    _admin(server, f"set-user-status?accessKey={name}&status=disabled", b"")
+
+
 def _admin(server: MinIO, path: str, body: bytes) -> None:
     request = AWSRequest("PUT", f"{server.url}/minio/admin/v3/{path}", data=body)
     S3SigV4Auth(Credentials(USER, PASSWORD), "s3", "us-east-1").add_auth(request)

@@ -20,6 +20,8 @@ import msgspec
 
 from agent.protocol import (
     TOKEN_HEADER,
+    BackupName,
+    BackupNames,
     ClusterRecord,
     Collected,
     CollectSpec,
@@ -184,6 +186,8 @@ class FakeAgent:
         if route == "/v1/node":
             node = Node(session=self.session, agent_version="0", pod=self.pod, schema_version=self.schema_version)
             return 200, node
+        if route == "/v1/catalog/names":
+            return 200, self._names(query)
         if route.startswith("/v1/catalog/backups/"):
             return 200, self._record(query, unquote(route.rpartition("/")[2]))
         operation_id = unquote(route.removeprefix("/v1/operations/"))
@@ -205,6 +209,14 @@ class FakeAgent:
         if (known.operation.kind, known.spec) != (request.kind, request.spec):
             raise Refusal(409, f"the operation {operation_id} is known with another spec", "OtherSpec")
         return 200, known.operation
+
+    def _names(self, query: dict[str, str]) -> BackupNames:
+        self.world.inspected.append(query)
+        if self.world.catalog_refusal is not None:
+            raise self.world.catalog_refusal
+        keys = list(self.world.bucket.records)
+        names = [BackupName(cluster=c, datacenter=d, tag=t) for c, d, t in reversed(keys)]
+        return BackupNames(names=names[: int(query["limit"])], total=len(keys))
 
     def _record(self, query: dict[str, str], tag: str) -> ClusterRecord:
         self.world.inspected.append(query)

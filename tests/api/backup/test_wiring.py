@@ -21,9 +21,14 @@ from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
 from reconcilers.api.restore import RESTORES, CassandraRestore
 from reconcilers.backup.wiring import backup_controller
+from reconcilers.catalog.said import Said
+from reconcilers.catalog.wiring import catalog_controller
 from reconcilers.garbage.wiring import garbage_controller
 from reconcilers.operations import Operations
 from reconcilers.restore.wiring import restore_controller
+from tests.api.backup.test_catalog import CATALOG
+from tests.api.backup.test_catalog import INSPECTOR as CATALOGS_INSPECTOR
+from tests.api.backup.test_importing import INSPECTOR, held
 from tests.api.backup.world import MASTER, World
 from tests.api.restore import steps
 from tests.fakes.agents import FakeAgents
@@ -36,6 +41,9 @@ if TYPE_CHECKING:
     from tests.api.apiserver import ApiServer
 
 OURS = f"{labels.OPERATOR}={labels.OPERATOR_VALUE}"
+
+
+_NOT_THE_CATALOGS = {"restores", "operations"}
 
 
 class Live(World):
@@ -75,6 +83,7 @@ class Live(World):
             backup_controller(master=MASTER, session="s", garbage_grace=1, **ours),
             restore_controller(statefulsets=sets, config_maps=maps, **ours),
             garbage_controller(config_maps=garbage, helpers=inspectors, master=MASTER, grace=1, **common),
+            catalog_controller(said=Said(), **{name: ours[name] for name in ours.keys() - _NOT_THE_CATALOGS}),
         ]
         stores = [backups, datacenters, restores, pods, sets, maps, garbage, inspectors]
         parts = [*stores, recorder, operations, *controllers]
@@ -180,3 +189,27 @@ async def test_deleting_with_the_data_where_the_datacenter_is_gone(live: Live) -
     assert not live.agents.bucket.records
     await live.until(lambda: live.helpers() and live.helpers()[0].metadata.uid != helper.metadata.uid)
     assert live.helpers()[0].metadata.owner_references[0].uid == live.garbage()[0].metadata.uid
+
+
+async def inspector_comes(live: Live, name: str) -> None:
+    await live.until(lambda: steps.pod(live, name) is not None)
+    ip = live._new_ip()
+    live.agents.add(name, ip)
+    await live.pod_status(name, ready=True, podIP=ip)
+
+
+async def test_an_import_is_woken_by_its_inspector(live: Live) -> None:
+    held(live)
+    await live.datacenter(replicas=0, pods=False)
+    await live.backup(importExisting=True)
+    await inspector_comes(live, INSPECTOR)
+    await live.until(lambda: live.phase() == "Completed")
+    await live.until(lambda: steps.pod(live, INSPECTOR) is None)
+
+
+async def test_a_catalog_is_woken_by_its_datacenter_and_its_inspector(live: Live) -> None:
+    held(live, "t1")
+    await live.datacenter(replicas=0, pods=False)
+    await live.patch(DATACENTERS, "foo-cassandra", {"spec": {"backup": CATALOG}})
+    await inspector_comes(live, CATALOGS_INSPECTOR)
+    await live.until(lambda: [one.status.phase for one in live.stores[BACKUPS].all()] == ["Completed"])

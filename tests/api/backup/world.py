@@ -32,6 +32,8 @@ from reconcilers.backup.importing import Importer
 from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
+from reconcilers.catalog.reconciler import CatalogReconciler
+from reconcilers.catalog.said import Said
 from reconcilers.datacenter import pod as datacenter_pod
 from reconcilers.datacenter.layout import first_pods, layout_of
 from reconcilers.errands import Errands
@@ -153,6 +155,17 @@ class World:
                 errands=garbage_errands, recorder=recorder, clock=self.clock, grace=GRACE,
             ),
         }  # fmt: skip
+        self.said = Said()
+        self.reconcilers[DATACENTERS.kind] = CatalogReconciler(
+            client=client,
+            datacenters=datacenters,
+            backups=self.stores[BACKUPS],
+            agents=agents,
+            readers=Readers(pod_store=pods, inspectors=Inspectors(client=client, store=pods)),
+            said=self.said,
+            recorder=recorder,
+            clock=self.clock,
+        )
         self._tasks = [asyncio.create_task(part.run()) for part in (operations, recorder)]
         self.due = {(r.kind, key): self.clock.monotonic() for r, key in self._objects()}
         await settle()
@@ -175,7 +188,8 @@ class World:
         self.due[kind, key] = min(at, self.due.get((kind, key), at))
 
     def _objects(self) -> list[tuple[Resource, Key]]:
-        found = [(r, Key(self.namespace, o.metadata.name)) for r in (BACKUPS, RESTORES) for o in self.stores[r].all()]
+        kinds = (BACKUPS, RESTORES, DATACENTERS)  # of a datacenter its catalog alone
+        found = [(r, Key(self.namespace, o.metadata.name)) for r in kinds for o in self.stores[r].all()]
         return found + [(builtin.CONFIGMAPS, self.key(g.metadata.name)) for g in self.garbage()]
 
     async def refresh(self) -> None:
@@ -195,7 +209,8 @@ class World:
                 writer.apply(InitApply(obj))
             changes = writer.apply(InitDone())
             for old, new in changes:
-                if resource in (BACKUPS, RESTORES) or labels.GARBAGE in (new or old).metadata.labels:
+                ours = resource in (BACKUPS, RESTORES, DATACENTERS)
+                if ours or labels.GARBAGE in (new or old).metadata.labels:
                     self._due(resource.kind, Key(self.namespace, (new or old).metadata.name), 0)
             changed = changed or bool(changes)
         if changed:

@@ -131,6 +131,18 @@ REFUSED = {
         body(BACKUPS, sourceCluster="c"),
         "sourceCluster and sourceDatacenter have a meaning with importExisting only",
     ),
+    "a directory's credentials": (
+        body(BACKUPS, backupType="FILE", target="/b", credentialsSecretRef={"name": "s"}),
+        "a directory has no credentials: leave out credentialsSecretRef with FILE",
+    ),
+    "a catalog's scheme": (
+        body(DATACENTERS, backup={"catalog": {"backupType": "FILE", "target": "gs://b"}}),
+        "the scheme of target does not agree",
+    ),
+    "a catalog every second": (
+        body(DATACENTERS, backup={"catalog": {"backupType": "FILE", "target": "/b", "intervalSeconds": 1}}),
+        "should be greater than or equal to 60",
+    ),
     "a volume without a source": (volumes({}), "give a volume exactly one of persistentVolumeClaim, secret"),
     "a volume with two": (volumes({**CLAIM, "secret": {"secretName": "s"}}), "give a volume exactly one of"),
     "a claim without a name": (volumes({"persistentVolumeClaim": {}}), "claimName: Required value"),

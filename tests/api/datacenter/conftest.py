@@ -62,7 +62,9 @@ class Ring:
         return Key(self.namespace, name)
 
     @asynccontextmanager
-    async def operator(self, master: bytes = b"m" * 32, agents: NodeInfo | None = None) -> AsyncIterator[None]:
+    async def operator(
+        self, master: bytes = b"m" * 32, agents: NodeInfo | None = None, **options: Any
+    ) -> AsyncIterator[None]:
         informers = self._informers()
         clock = RealClock()
         recorder = Recorder(self._operator_client, "cassandra-operator", clock)
@@ -74,6 +76,7 @@ class Ring:
             master=MasterKey(master),
             agents=agents,
             backoff=Backoff(clock, base=0.05, cap=0.5),
+            **options,
         )
         self.queue = controller.queue
         parts = [*(getattr(informers, name) for name in informers.__slots__), recorder, controller]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from controller import builtin
 from reconcilers.api.datacenter_status import DataCenterPhase
+from reconcilers.catalog.said import CONDITION, Said
+from reconcilers.datacenter.verdict import Verdict
 from tests.api.datacenter.conftest import NAME, condition, pods, ready
 
 if TYPE_CHECKING:
@@ -48,6 +50,22 @@ async def test_a_new_datacenter_with_such_a_field_makes_nothing(ring: Ring) -> N
         assert cdc.status.phase == DataCenterPhase.DEGRADED
         assert await ring.names(builtin.SERVICES) == []
         assert await ring.names(builtin.SECRETS) == []
+
+
+async def test_what_its_catalog_says_is_a_condition(ring: Ring) -> None:
+    said = Said()
+    said.wake = lambda key: ring.queue.add(key, reason="catalog")
+    await ring.create(replicas=0, backup={"catalog": {"backupType": "AWS_S3", "target": "bucket"}})
+    async with ring.operator(findings=said.findings):
+        await ring.rest()
+        said.say(ring.key(), Verdict(CONDITION, "True", "Synced", "all of them"))
+        await ring.until(lambda cdc: condition(cdc, CONDITION) == ("True", "Synced"))
+    async with ring.operator(findings=Said().findings):  # which has not looked yet
+        await ring.edit({"replicas": 1})
+        cdc = await ring.until(ready)
+        assert condition(cdc, CONDITION) == ("True", "Synced")
+        await ring.edit({"backup": None})
+        await ring.until(lambda cdc: all(c.type != CONDITION for c in cdc.status.conditions))
 
 
 async def test_it_grows(ring: Ring) -> None:

@@ -20,8 +20,18 @@ from cryptography.x509.oid import NameOID
 from agent import catalog, routes, server
 from agent.catalog import NodePath
 from agent.errors import AgentError
-from agent.protocol import BackupNames, ClusterRecord, CommitSpec, Kind, Node, Operation, RecordedNode, State
-from agent.serve import Agent
+from agent.protocol import (
+    BackupNames,
+    ClusterRecord,
+    CommitSpec,
+    Kind,
+    Location,
+    Node,
+    Operation,
+    RecordedNode,
+    State,
+)
+from agent.serve import Agent, inspect
 from backends.base import BytesBody, ObjectMeta
 from backends.errors import Kind as StoreKind
 from tests.fakes.faulty_store import Fault, FaultyStore
@@ -33,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from backends.base import ObjectStore
     from tests.unit.agent.conftest import World
 
 TOKEN = "s3cret-token"
@@ -356,3 +367,16 @@ async def test_a_bucket_that_hangs_is_left(api: Api, world: World, monkeypatch: 
     for path in ("names", "backups/t1"):
         status, body = await api("GET", f"/v1/catalog/{path}", params=PLACE | {"limit": "1"})
         assert (status, body["reason"]) == (502, "StorageUnreachable")
+
+
+async def test_the_catalog_is_told_where_credentials_are(world: World) -> None:
+    places: list[Location] = []
+
+    @asynccontextmanager
+    async def noting(where: Location) -> AsyncIterator[ObjectStore]:
+        places.append(where)
+        yield world.memory
+
+    async with serving(world, lambda stop: inspect(world.settings, stop, open_store=noting)) as api:
+        assert (await api("GET", "/v1/catalog/names", params=PLACE | {"limit": "1", "credentials": "/keys"}))[0] == 200
+    assert [where.credentials for where in places] == ["/keys"]

@@ -15,6 +15,7 @@ IMAGES = {"cassandraImage": "c", "sidecarImage": "s"}
 STORE = {"backupType": "AWS_S3", "target": "b"}
 SOURCE = {**STORE, "clusterName": "c", "datacenterName": "d", "snapshotTag": "t"}
 ENDPOINT = {"url": "https://minio", "region": "r", "pathStyle": True, "insecureSkipVerify": True}
+SECRET = {"credentialsSecretRef": {"name": "s"}}
 ENV = [{"name": "A", "value": "b"}]
 
 ACTED_ON: dict[type[common.Api], dict[str, Any]] = {
@@ -47,7 +48,7 @@ ACTED_ON: dict[type[common.Api], dict[str, Any]] = {
         "updatePolicy": {"type": "Rolling", "maxUnavailable": 1},
         "scaleDown": {"drainTimeout": "2h"},
         "pvcRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
-        "backup": {"sweepSnapshots": True},
+        "backup": {"sweepSnapshots": True, "catalog": {**STORE, **SECRET, "endpoint": ENDPOINT}},
         "restore": {
             "backupName": "b",
             "backupRef": {"name": "b"},
@@ -63,6 +64,7 @@ ACTED_ON: dict[type[common.Api], dict[str, Any]] = {
     backup.BackupSpec: {
         "backupType": "AWS_S3",
         "target": "bucket",
+        **SECRET,
         "storageClass": "COLD",
         "encryption": {"sse": "KMS", "kmsKeyId": "k"},
         "tags": {"a": "b"},
@@ -96,7 +98,7 @@ ACTED_ON: dict[type[common.Api], dict[str, Any]] = {
     restore.RestoreSpec: {
         "datacenter": "d",
         "backup": {"name": "b"},
-        "source": {**SOURCE, "endpoint": ENDPOINT},
+        "source": {**SOURCE, **SECRET, "endpoint": ENDPOINT},
         "sourceDatacenter": "d",
         "mode": "NewCluster",
         "topologyPolicy": "Strict",
@@ -155,7 +157,6 @@ NOT_YET: dict[type[common.Api], list[tuple[dict[str, Any], str]]] = {
     ],
     backup.BackupSpec: [
         ({"endpoint": {"caBundleSecretRef": {"name": "a"}}}, f"spec.endpoint.caBundleSecretRef {REMOVE}"),
-        ({"credentialsSecretRef": {"name": "a"}}, f"spec.credentialsSecretRef {REMOVE}"),
     ],
     restore.RestoreSpec: [
         ({"mode": "InPlace"}, "spec.mode InPlace is not acted on yet: use NewCluster"),
@@ -172,10 +173,6 @@ NOT_YET: dict[type[common.Api], list[tuple[dict[str, Any], str]]] = {
         ({"retries": 0}, "spec.retries 0 is not acted on yet: use 3"),
         ({"confirm": "d"}, f"spec.confirm {REMOVE}"),
         ({"pointInTime": "now"}, f"spec.pointInTime {REMOVE}"),
-        (
-            {"source": {**SOURCE, "credentialsSecretRef": {"name": "a"}}},
-            f"spec.source.credentialsSecretRef {REMOVE}",
-        ),
     ],
 }
 LEAST: dict[type[common.Api], dict[str, Any]] = {

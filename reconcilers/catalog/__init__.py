@@ -1,0 +1,1 @@
+"""Makes a CassandraBackup for every backup that a target holds: ``spec.backup.catalog`` of a datacenter."""

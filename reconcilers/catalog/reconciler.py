@@ -1,0 +1,188 @@
+"""Looks into a datacenter's catalog every so often, and makes an object for each backup that has none.
+
+It never deletes one: an object whose backup is gone from the bucket stays, and one that a user deleted without its data
+is made again. What it remembers may be lost at any time: then it looks once more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from controller.errors import AlreadyExists, Invalid
+from controller.reconcile import Done, RequeueAfter
+from reconcilers import labels, locations, mounts
+from reconcilers.agents import AgentRefused
+from reconcilers.api.backup import BACKUPS
+from reconcilers.api.datacenter import DATACENTERS
+from reconcilers.api.unsupported import unsupported
+from reconcilers.catalog import objects
+from reconcilers.catalog.said import CONDITION
+from reconcilers.datacenter.verdict import Verdict
+from reconcilers.readers import NotYet
+
+if TYPE_CHECKING:
+    from agent.protocol import BackupName, BackupNames
+    from controller.client import Client
+    from controller.clock import Clock
+    from controller.conditions import Truth
+    from controller.reconcile import Outcome
+    from controller.recorder import Recorder
+    from controller.resource import Key
+    from controller.store import Store
+    from reconcilers.agents import Address, Agents
+    from reconcilers.api.backup import CassandraBackup
+    from reconcilers.api.datacenter import BackupCatalog, CassandraDataCenter
+    from reconcilers.catalog.said import Said
+    from reconcilers.readers import Readers
+
+MOST = 1000  # backups of one target that get an object: the newest
+_AT_ONCE = 50  # objects that one pass makes
+_SOON, _LOOK_AGAIN = 1.0, 5.0
+
+_log = structlog.get_logger("catalog")
+
+
+@dataclass(slots=True)
+class _Round:
+    """One look at a catalog. ``due``: monotonic seconds of the next one, once this one has ended."""
+
+    catalog: BackupCatalog
+    total: int = 0
+    left: list[BackupName] | None = None  # None: nobody has answered yet
+    made: int = 0
+    odd: list[str] = field(default_factory=list)  # tags that no object can have
+    due: float = 0.0
+
+
+class CatalogReconciler:
+    def __init__(
+        self,
+        *,
+        client: Client,
+        datacenters: Store[CassandraDataCenter],
+        backups: Store[CassandraBackup],
+        agents: Agents,
+        readers: Readers,
+        said: Said,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> None:
+        self._client = client
+        self._datacenters = datacenters
+        self._backups = backups
+        self._agents = agents
+        self._readers = readers
+        self._said = said
+        self._recorder = recorder
+        self._clock = clock
+        self._rounds: dict[Key, _Round] = {}
+
+    async def reconcile(self, key: Key) -> Outcome:
+        datacenter = self._datacenters.get(key)
+        backup = datacenter.spec.backup if datacenter is not None else None
+        if datacenter is None or backup is None or backup.catalog is None or datacenter.metadata.deletion_timestamp:
+            if self._rounds.pop(key, None) is not None and datacenter is not None:
+                await self._readers.end(datacenter)
+            self._said.forget(key)
+            return Done()
+        if unsupported(datacenter):
+            return Done()  # the datacenter says it
+        current = self._rounds.get(key)
+        if current is None or current.catalog != backup.catalog:
+            current = self._rounds[key] = _Round(backup.catalog)
+        if current.due:
+            if (wait := current.due - self._clock.monotonic()) > 0:
+                return RequeueAfter(wait, "the next look")
+            current = self._rounds[key] = _Round(backup.catalog)
+        return await self._look(key, datacenter, current)
+
+    async def _look(self, key: Key, datacenter: CassandraDataCenter, current: _Round) -> Outcome:
+        catalog = current.catalog
+        if current.left is None:
+            secret = catalog.credentials_secret_ref
+            if (lacks := mounts.lacking(datacenter, catalog.backup_type, catalog.target, secret)) is not None:
+                return await self._failed(key, datacenter, current, lacks.reason, lacks.message)
+            try:
+                found = await self._ask(datacenter, catalog)
+            except NotYet as e:
+                self._say(key, "Unknown", e.reason, f"{_where(catalog)} cannot be asked: {e.message}")
+                return RequeueAfter(_LOOK_AGAIN, e.reason)
+            except AgentRefused as e:
+                return await self._failed(key, datacenter, current, e.reason, e.message)
+            current.total = found.total
+            current.left = objects.missing(found.names, self._of_namespace(key.namespace), catalog)
+        now, current.left = current.left[:_AT_ONCE], current.left[_AT_ONCE:]
+        for name in now:
+            await self._make(datacenter, current, name)
+        if now:
+            return RequeueAfter(_SOON, "more to make")  # or to be seen: the store is a moment behind
+        if self._unfinished(datacenter):
+            return RequeueAfter(_LOOK_AGAIN, "they are being imported")  # they may ask the inspector, which stays
+        return await self._ended(key, datacenter, current)
+
+    async def _ask(self, datacenter: CassandraDataCenter, catalog: BackupCatalog) -> BackupNames:
+        secret = mounts.credentials(datacenter, catalog.credentials_secret_ref)
+        where = locations.to_agent(catalog.backup_type, catalog.target, catalog.endpoint, credentials=secret)
+
+        async def question(address: Address) -> BackupNames:
+            return await self._agents.backup_names(address, where, limit=MOST)
+
+        return await self._readers.ask(datacenter, datacenter, question)
+
+    async def _make(self, datacenter: CassandraDataCenter, current: _Round, name: BackupName) -> None:
+        try:
+            await self._client.create(BACKUPS, objects.built(datacenter, current.catalog, name))
+        except AlreadyExists:
+            return  # ours, and the store does not show it yet
+        except Invalid as e:
+            _log.warning("a backup in the catalog can have no object", tag=name.tag, error=e.message)
+            current.odd.append(name.tag)
+        else:
+            current.made += 1
+
+    async def _ended(self, key: Key, datacenter: CassandraDataCenter, current: _Round) -> Outcome:
+        where, total = _where(current.catalog), current.total
+        if current.made:
+            message = f"{current.made} objects were made for backups that {where} holds"
+            self._recorder.event(DATACENTERS, datacenter, "Normal", CONDITION, message)
+        if current.odd:
+            odd = f"{where} holds {len(current.odd)} backups whose names no object can have, such as {current.odd[0]}"
+            self._say(key, "False", "OddNames", odd)
+        elif total > MOST:
+            message = f"{where} holds {total} backups: the newest {MOST} have an object"
+            self._say(key, "False", "TooMany", f"{message}; import an older one by hand")
+        else:
+            self._say(key, "True", "Synced", f"{where} holds {total} backups, and each has an object")
+        return await self._rest(datacenter, current)
+
+    async def _failed(
+        self, key: Key, datacenter: CassandraDataCenter, current: _Round, reason: str, message: str
+    ) -> Outcome:
+        self._say(key, "False", reason, message)
+        self._recorder.event(DATACENTERS, datacenter, "Warning", "CatalogFailed", message)
+        return await self._rest(datacenter, current)
+
+    async def _rest(self, datacenter: CassandraDataCenter, current: _Round) -> Outcome:
+        await self._readers.end(datacenter)
+        current.due = self._clock.monotonic() + current.catalog.interval_seconds
+        return RequeueAfter(current.catalog.interval_seconds, "the next look")
+
+    def _say(self, key: Key, truth: Truth, reason: str, message: str) -> None:
+        self._said.say(key, Verdict(CONDITION, truth, reason, message))
+
+    def _of_namespace(self, namespace: str) -> list[CassandraBackup]:
+        return [one for one in self._backups.all() if one.metadata.namespace == namespace]
+
+    def _unfinished(self, datacenter: CassandraDataCenter) -> bool:
+        return any(
+            one.metadata.labels.get(labels.SEED_DATACENTER) == datacenter.metadata.name and not one.ended
+            for one in self._of_namespace(datacenter.metadata.namespace)
+            if labels.SYNCED in one.metadata.labels
+        )
+
+
+def _where(catalog: BackupCatalog) -> str:
+    return locations.uri(catalog.backup_type, catalog.target)
