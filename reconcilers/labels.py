@@ -15,6 +15,7 @@ DATACENTER_UID = f"{PREFIX}/datacenterUID"
 INSPECTOR = f"{PREFIX}/inspector"  # on helper pods, which must never look like a node
 SCHEDULE = f"{PREFIX}/schedule"  # on a backup: the schedule that made it
 SCHEDULE_UID = f"{PREFIX}/schedule-uid"  # an annotation beside it: a schedule may be made anew under its name
+GARBAGE = f"{PREFIX}/garbage"  # on what is remembered of a place in a bucket that has some
 
 CASSANDRA_CONTAINER = "cassandra"
 SIDECAR_CONTAINER = "sidecar"
