@@ -13,11 +13,10 @@ CLUSTER = f"{PREFIX}/cluster"
 RACK = f"{PREFIX}/rack"
 DATACENTER_UID = f"{PREFIX}/datacenterUID"
 INSPECTOR = f"{PREFIX}/inspector"  # on helper pods, which must never look like a node
-GARBAGE = f"{PREFIX}/garbage"  # on what is remembered of a place in a bucket that has some
 SCHEDULE = f"{PREFIX}/schedule"  # on a backup: the schedule that made it
 SCHEDULE_UID = f"{PREFIX}/schedule-uid"  # an annotation beside it: a schedule may be made anew under its name
-
 SYNCED = f"{API_GROUP}/synced"  # on a backup that a datacenter's catalog made
+GARBAGE = f"{PREFIX}/garbage"  # on what is remembered of a place in a bucket that has some
 
 CASSANDRA_CONTAINER = "cassandra"
 SIDECAR_CONTAINER = "sidecar"

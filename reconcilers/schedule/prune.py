@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reconcilers.schedule.turn import Turn
 
 MOST_AT_ONCE = 10  # in one reconcile, which is short
-HANGS_AFTER = 3600.0  # seconds that a deletion may take: an agent has to empty the bucket
+HANGS_AFTER = 3 * 3600.0  # seconds: longer than a deletion has patience with agents that are busy
 
 
 @dataclass(slots=True)

@@ -163,19 +163,34 @@ async def test_what_is_made_and_what_is_said(world: World) -> None:
 
 
 @pytest.mark.slow
-async def test_a_scheduled_backup_runs(backup_world: BackupWorld) -> None:  # noqa: F811
+async def test_scheduled_backups_run_and_the_older_one_goes_with_its_data(backup_world: BackupWorld) -> None:  # noqa: F811
     await backup_world.datacenter()
     world = World(backup_world.client, backup_world.namespace)
-    await world.create(schedule="0 0 29 2 *", immediate=True)
+    await world.create(schedule="0 0 29 2 *", immediate=True, retention={"keepLast": 1})
     operator = world.operator()
     await operator.settle()
-    (name,) = await world.names()
-    backup_world.dirty.add(BACKUPS)
-    await backup_world.run(lambda: backup_world.phase(name) == "Completed")
-    status = backup_world.get(name).status
-    assert status.snapshot_tag == name
+    (first,) = await world.names()
+    await completed(backup_world, first)
+    status = backup_world.get(first).status
+    assert status.snapshot_tag == first
     assert status.effective_selector == "cassandra-datacenter=foo-cassandra"
+    await world.client.patch(SCHEDULES, world.key, {"spec": {"schedule": "* * * * *"}})
     await operator.settle()
+    world.clock.jump(60)
+    await operator.settle()
+    await completed(backup_world, world.slot(1))
+    assert len(backup_world.agents.bucket.records) == 2
+    await operator.settle()
+    backup_world.dirty.add(BACKUPS)
+    await backup_world.run(lambda: backup_world.phase(first) == "gone", within=30)
+    assert len(backup_world.agents.bucket.records) == 1
+    assert await world.names() == [world.slot(1)]
     world.clock.jump(5)
     await operator.settle()
-    assert (await world.status())["lastSuccessfulBackup"] == name
+    found = await world.status()
+    assert (found["lastSuccessfulBackup"], found["retained"]) == (world.slot(1), 1)
+
+
+async def completed(world: BackupWorld, name: str) -> None:
+    world.dirty.add(BACKUPS)
+    await world.run(lambda: world.phase(name) == "Completed")

@@ -135,7 +135,7 @@ def test_each_slot_has_one_backup_and_each_is_accounted_for(moves: list[tuple[st
         for move in moves:
             await one.step(*move)
         one.trouble = None
-        one.world.clock.jump(65)
+        one.world.clock.jump(160)  # past a slot and the longest jitter
         await one.look()
         assert Key("ns", one.created[-1]) in {key for kind, key in one.world.api.objects if kind == BACKUPS}
 

@@ -74,6 +74,11 @@ def test_an_iso_week_over_new_year_is_one() -> None:
     assert kept(times, Retention(keep_monthly=2)) == times
 
 
+def test_a_week_a_year_ago_is_another_one() -> None:
+    times = [day("06-30").replace(year=2025), day("06-30")]  # both in week 27
+    assert kept(times, Retention(keep_weekly=2)) == times
+
+
 @pytest.mark.parametrize(
     ("zone", "wanted"),
     [

@@ -132,10 +132,21 @@ def test_a_leap_day_and_a_fifth_monday_in_february_do_come() -> None:
     assert Slots("0 0 * 2 MON#5", "UTC").after(moment("2026-01-01T00:00Z")) == moment("2044-02-29T00:00Z")
 
 
-@pytest.mark.parametrize("nickname", NICKNAMES)
-def test_nicknames(nickname: str) -> None:
-    start = moment("2026-06-15T12:00Z")
-    assert Slots(f" {nickname}\n", "UTC").after(start) == Slots(NICKNAMES[nickname], "UTC").after(start)
+@pytest.mark.parametrize(
+    ("nickname", "wanted"),
+    [
+        ("@hourly", "2026-06-15T13:00Z"),
+        ("@daily", "2026-06-16T00:00Z"),
+        ("@midnight", "2026-06-16T00:00Z"),
+        ("@weekly", "2026-06-21T00:00Z"),  # Sunday
+        ("@monthly", "2026-07-01T00:00Z"),
+        ("@yearly", "2027-01-01T00:00Z"),
+        (" @annually\n", "2027-01-01T00:00Z"),
+    ],
+)
+def test_nicknames(nickname: str, wanted: str) -> None:
+    assert Slots(nickname, "UTC").after(moment("2026-06-15T12:00Z")) == moment(wanted)
+    assert nickname.strip() in NICKNAMES
 
 
 @pytest.mark.parametrize(
