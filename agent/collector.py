@@ -145,7 +145,7 @@ async def _delete(job: Job, cycle: _Cycle, lease: Lease) -> None:
         if not await lease.held():
             break
         await cycle.store.delete([cycle.path.root + key for key in batch])
-        size = sum(catalog.size_in(catalog.split_key(key)[0]) for key in batch)
+        size = sum(catalog.stored_size(catalog.split_key(key)[0]) for key in batch)
         result.deleted += len(batch)
         result.deleted_bytes += size
         job.file_done(len(batch))

@@ -5,6 +5,7 @@
     DELETE /v1/operations/{id}                     -> Operation       cancels; 404 unknown
     GET    /v1/node                                -> Node
     GET    /v1/catalog/backups?backupType=&target=&... -> [ClusterRecord] ; /v1/catalog/backups/{tag}
+    GET    /v1/catalog/names?backupType=&target=&limit= -> BackupNames
 
 An operation's id is chosen by the operator and names the work for ever: the same id is the same work. A backup of one
 node is three operations, so that every node's snapshot stands before the first byte is sent:
@@ -94,12 +95,17 @@ class ProbeSpec(Wire):
     tag: str
     backup_id: str  # the CassandraBackup's UID
     owner: str = ""  # the CassandraDataCenter's UID; given, the result says {"owner", "shared"}
+    entities: list[str] = []  # as in SnapshotSpec: each of them is there
 
 
 class SnapshotSpec(Wire):
-    """Hard links of every table under ``tag``, taken by Cassandra."""
+    """Hard links of tables under ``tag``, taken by Cassandra.
+
+    ``entities`` are ``keyspace`` or ``keyspace.table``; none is all. Schema and roles are always with them.
+    """
 
     tag: str
+    entities: list[str] = []
 
 
 class BackupSpec(Wire):
@@ -117,6 +123,7 @@ class BackupSpec(Wire):
     concurrent_transfers: int = 0  # 0 adapts to the store; else the most there will be
     bandwidth: int = 0  # bytes a second, 0 is unlimited
     finish_within: int = 0  # seconds; the rate is what it takes to be done by then, 0 is as fast as it goes
+    entities: list[str] = []  # of the snapshot, which has no other tables
 
 
 class NodeDigest(Wire):
@@ -131,6 +138,15 @@ class NodeDigest(Wire):
     bytes: int
 
 
+class MissingNode(Wire):
+    """A node that a partial backup goes without. ``node`` is empty where it is not known which pod has the host id."""
+
+    node: str
+    rack: str
+    host_id: str = ""
+    tokens: list[str] = []  # found out by who commits, and told to the bucket alone
+
+
 class CommitSpec(Wire):
     """Writes the cluster record last: with it the backup exists, without it there is none."""
 
@@ -140,6 +156,7 @@ class CommitSpec(Wire):
     tag: str
     backup_id: str
     nodes: list[NodeDigest]
+    missing: list[MissingNode] = []  # the datacenter's other nodes; with one of them the backup is partial
 
 
 class ClearSpec(Wire):
@@ -231,6 +248,7 @@ class VerifySpec(Wire):
     datacenter: str
     node: str
     tag: str = ""  # one backup; empty: every complete one that has this node
+    digest: str = ""  # of the node's manifest under ``tag``, of a backup that has no record yet
     level: Level = Level.SIZE
     share: float = 1.0  # of the bytes, for Read: one run goes on where the last one ended, so 1/share runs read all
     heal: bool = False  # put right what this node's disk still has
@@ -408,7 +426,10 @@ class RecordedNode(Wire):
 
 
 class ClusterRecord(Wire):
-    """``_backups/<tag>/cluster.json``: written last, once, and only with every node's digest in it."""
+    """``_backups/<tag>/<dc>.json``: written last, once, and only with the digest of every node that is not ``missing``.
+
+    With missing nodes it is a partial backup: its data is kept as any other's, and no cluster is restored from it.
+    """
 
     format: int
     tag: str
@@ -420,3 +441,20 @@ class ClusterRecord(Wire):
     schema_version: str = ""
     partitioner: str = ""
     created_at: str = ""
+    entities: list[str] = []  # keyspaces and tables that it is of; none is all
+    missing: list[MissingNode] = []
+
+
+class BackupName(Wire):
+    """By what a bucket knows one datacenter's backup."""
+
+    cluster: str
+    datacenter: str
+    tag: str
+
+
+class BackupNames(Wire):
+    """What a target holds, of every cluster: the newest first, and how many there are beside those."""
+
+    names: list[BackupName]
+    total: int

@@ -84,7 +84,7 @@ def assemble(config: Config, client: Client, master: MasterKey, transport: Direc
     manager.add_controller(
         backup_controller(
             backups=informers.backups, datacenters=informers.datacenters, restores=informers.restores,
-            pod_informer=informers.pods, helpers=inspectors, operations=operations, master=master,
+            pod_informer=informers.pods, inspectors=inspectors, agents=agents, operations=operations, master=master,
             session=uuid.uuid4().hex[:12], garbage_grace=config.garbage_grace, **common,
         )
     )  # fmt: skip

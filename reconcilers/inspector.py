@@ -7,6 +7,7 @@ takes it for a node.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from controller.builtin import PODS
@@ -18,6 +19,7 @@ from reconcilers.api.backup import BACKUPS
 from reconcilers.api.common import API_VERSION
 from reconcilers.api.datacenter import DATACENTERS
 from reconcilers.api.restore import RESTORES
+from reconcilers.datacenter import meta
 from reconcilers.datacenter import pod as datacenter_pod
 from reconcilers.datacenter.layout import layout_of
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _LIFETIME = 900  # seconds; should nobody delete it, the kubelet ends it
 _VOLUMES = ("agent", "tmp-sidecar")
 _STATE = {"name": "AGENT_STATE_DIR", "value": "/tmp/agent"}  # noqa: S108  there is no data volume
+_LONGEST_NAME = 253
 
 
 _SUFFIXES = {RESTORES.kind: "inspector", BACKUPS.kind: "backup-inspector", DATACENTERS.kind: "catalog-inspector"}
@@ -38,7 +41,11 @@ _SUFFIXES = {RESTORES.kind: "inspector", BACKUPS.kind: "backup-inspector", DATAC
 
 def name_of(owner: Kind) -> str:
     """Objects of two kinds may have one name, their inspectors not."""
-    return f"{owner.metadata.name}-{_SUFFIXES[owner.kind]}"
+    suffix = _SUFFIXES[owner.kind]
+    name = owner.metadata.name
+    if len(name) + len(suffix) >= _LONGEST_NAME:
+        name = f"{name[:200]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
+    return f"{name}-{suffix}"
 
 
 def build(owner: Kind, datacenter: CassandraDataCenter) -> dict[str, Any]:
@@ -49,7 +56,7 @@ def build(owner: Kind, datacenter: CassandraDataCenter) -> dict[str, Any]:
         "metadata": {
             "name": name_of(owner),
             "namespace": owner.metadata.namespace,
-            "labels": {labels.INSPECTOR: owner.metadata.name},
+            "labels": {labels.INSPECTOR: meta.label_value(owner.metadata.name)},
             "ownerReferences": [
                 {
                     "apiVersion": API_VERSION,

@@ -77,6 +77,7 @@ class BackupNode(Api, kw_only=True):
     bytes_total: Annotated[int, doc("Bytes in its snapshot.")] = 0
     bytes_done: Annotated[int, doc("Bytes sent or reused so far.")] = 0
     bytes_reused: Annotated[int, doc("Bytes that the store held already.")] = 0
+    bytes_per_second: Annotated[int, doc("Bytes a second that it sends or reads back now.")] = 0
     attempts: Annotated[int, doc("How often its work was started.")] = 0
     agent_session: Annotated[str, doc("Session of the agent: another one means that the agent was restarted.")] = ""
     operation_id: Annotated[str, doc("The agent's name of the work under way.")] = ""
@@ -112,8 +113,13 @@ class BackupStatus(Api, kw_only=True):
     queue_position: Annotated[int, doc("How many backups and restores are before it, while it is queued.")] = 0
     progress: Annotated[str, doc("Share of the bytes that are done, such as 83%.")] = ""
     progress_percent: Annotated[int, doc("The same as a number, 0 to 100.")] = 0
+    rate: Annotated[str, doc("What all nodes send or read back now, such as 85MiB/s.")] = ""
+    time_left: Annotated[str, doc("How long the upload will take at that rate, such as 3m20s.")] = ""
     effective_selector: Annotated[str, doc("The label selector that was used.")] = ""
     snapshot_tag: Annotated[str, doc("Name of the backup in the store.")] = ""
+    backup_id: Annotated[
+        str, doc("By what the store knows who wrote it: of an imported backup, the UID of the object that made it.")
+    ] = ""
     location: Annotated[str, doc("Where it is kept, such as s3://bucket/prefix.")] = ""
     layout_version: Annotated[int, doc("Version of the layout in the store.")] = 0
     cassandra_version: Annotated[str, doc("Version of Cassandra, as the nodes said.")] = ""
@@ -128,7 +134,7 @@ class BackupStatus(Api, kw_only=True):
     conditions: Annotated[
         list[Condition],
         doc(
-            "Accepted, Running, Complete, Failed, StorageReachable, Verified, Restorable, Deleting.",
+            "Accepted, Running, Complete, Failed, StorageReachable, DestinationShared, Verified, Restorable, Deleting.",
             shape=kubernetes.Condition,
             list_map="type",
         ),

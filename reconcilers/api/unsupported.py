@@ -41,15 +41,7 @@ _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
         "retries": (),
     },
     backup.BackupSpec: {
-        "keyspaces": (),
-        "tables": (),
-        "entities": (),
         "credentials_secret_ref": (),
-        "node_failure_policy": (),
-        "min_nodes": (),
-        "ttl_seconds_after_finished": (),
-        "verify": (backup.Verify.NONE,),
-        "import_existing": (),
     },
     restore.RestoreSource: {"credentials_secret_ref": ()},
     restore.RestoreSpec: {

@@ -123,7 +123,8 @@ def left_something(status: BackupStatus) -> bool:
     """Whether there may be anything of it in the bucket. Nodes are begun with only after the bucket was proved."""
     if status.storage is None:
         return False  # nobody knows where
-    return is_true(status.conditions, "Complete") or any(n.start_time for n in status.nodes)
+    imported = bool(status.backup_id)
+    return imported or is_true(status.conditions, "Complete") or any(n.start_time for n in status.nodes)
 
 
 def namesake(run: Run, backups: Iterable[CassandraBackup]) -> str:
@@ -176,7 +177,7 @@ def _place(run: Run, datacenter: BackupDatacenter) -> Place:
 def _errand(run: Run, datacenter: BackupDatacenter) -> Errand:
     spec = ForgetSpec(
         location=where(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
-        tag=run.status.snapshot_tag, backup_id=run.uid,
+        tag=run.status.snapshot_tag, backup_id=run.status.backup_id or run.uid,
     )  # fmt: skip
     return Errand(f"{run.uid}.{Kind.FORGET}.{datacenter.name}", Kind.FORGET, spec)
 

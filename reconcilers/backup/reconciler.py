@@ -17,7 +17,7 @@ from reconcilers.api.backup import BACKUPS, CassandraBackup, DeletionPolicy
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
 from reconcilers.api.restore import FINAL_PHASES as ENDED
 from reconcilers.api.unsupported import unsupported
-from reconcilers.backup import lock
+from reconcilers.backup import lock, partial, ttl, verify
 from reconcilers.backup import status as said
 from reconcilers.backup.delete import left_something, namesake
 from reconcilers.backup.policy import overdue
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from controller.store import Store
     from reconcilers.api.restore import CassandraRestore
     from reconcilers.backup.delete import Deletion
+    from reconcilers.backup.importing import Importer
     from reconcilers.backup.nodes import Nodes
     from reconcilers.backup.select import Selector
 from reconcilers.status_writer import SLOT, StatusWriter
@@ -51,6 +52,7 @@ class BackupReconciler:
         selector: Selector,
         nodes: Nodes,
         deletion: Deletion,
+        importer: Importer,
         recorder: Recorder,
         clock: Clock,
         session: str,
@@ -61,6 +63,7 @@ class BackupReconciler:
         self._selector = selector
         self._nodes = nodes
         self._deletion = deletion
+        self._importer = importer
         self._released: dict[Key, str] = {}  # the UID of a backup that holds no lease
         self._recorder = recorder
         self._clock = clock
@@ -80,13 +83,13 @@ class BackupReconciler:
             return await self._settle(run)
         if backup.metadata.deletion_timestamp and not run.aborting:
             run.abort("Deleted", "the object was deleted while the backup ran")
-        outcome = await self._advance(run)
+        outcome = await (self._importer.advance(run) if run.spec.import_existing else self._advance(run))
         return await self._save(run, outcome)
 
     async def _advance(self, run: Run) -> Outcome:
         steps = (
             self._accept, self._stop, self._select, self._enqueue,
-            self._probe, self._snapshot, self._upload, self._commit,
+            self._probe, self._snapshot, self._upload, self._verify, self._commit,
         )  # fmt: skip
         for step in steps:
             if (outcome := await step(run)) is not None:
@@ -97,8 +100,7 @@ class BackupReconciler:
         refusals = unsupported(run.spec)
         if refusals and not run.status.nodes:
             message = "; ".join(refusals)
-            run.say("Accepted", "False", "FieldNotSupported", message)
-            run.end(BackupPhase.FAILED_VALIDATION, "FieldNotSupported", message)
+            run.refuse("FieldNotSupported", message)
             return Done()
         return None
 
@@ -173,7 +175,8 @@ class BackupReconciler:
             return outcome
         run.status.phase = BackupPhase.UPLOADING
         run.status.snapshot_time = rfc3339(run.now)
-        run.event("SnapshotTaken", f"snapshots stand on all {len(run.status.nodes)} nodes")
+        kept, nodes = len(partial.going(run.status.nodes)), len(run.status.nodes)
+        run.event("SnapshotTaken", f"snapshots stand on {'all ' if kept == nodes else f'{kept} of '}{nodes} nodes")
         return None
 
     async def _upload(self, run: Run) -> Outcome | None:
@@ -184,19 +187,25 @@ class BackupReconciler:
         run.status.phase = BackupPhase.FINALIZING
         return None
 
+    async def _verify(self, run: Run) -> Outcome | None:
+        return await self._going(run, finished=self._nodes.verified(run))
+
     async def _commit(self, run: Run) -> Outcome | None:
         """Completed means: every node's manifest is in the bucket, and the cluster record that names them."""
         if (outcome := await self._going(run, finished=self._nodes.committed(run))) is not None:
             return outcome
+        lost = partial.failed(run.status.nodes)
+        phase = BackupPhase.PARTIALLY_COMPLETED if lost else BackupPhase.COMPLETED
+        run.status.phase = phase
         said.summarize(run.status)
-        nodes, size = len(run.status.nodes), run.status.size
-        if run.spec.verify != "None":
-            run.say("Verified", "True", "SizesCompared", "before each commit every object was there with its size")
-        run.end(BackupPhase.COMPLETED, "Completed", f"{nodes} nodes, {size}, in {run.status.location}")
+        verify.conclude(run)
+        run.end(phase, "Partial" if lost else "Completed", said.outcome(run.status))
         return Done()
 
     async def _going(self, run: Run, *, finished: bool) -> Outcome | None:
         """After a step of the nodes: the next one, or an end, or a wait."""
+        if run.ended:
+            return Done()
         if run.aborting:
             return await self._stop(run)
         return None if finished else RequeueAfter(_LOOK_AGAIN, run.status.phase)
@@ -216,9 +225,10 @@ class BackupReconciler:
         self._forget(run.key)
         if keep and not meta.deletion_timestamp:
             await finalizer.add(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
-        else:
+        elif held:
             await finalizer.remove(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
-        return Done()
+            return Done()  # the change of the object wakes this key
+        return await ttl.expire(run, self._client, self._recorder)
 
     async def _release(self, run: Run) -> None:
         """Once in a process is enough: whoever wants the lease takes it over from a backup that ended."""
@@ -233,9 +243,10 @@ class BackupReconciler:
     async def _save(self, run: Run, outcome: Outcome) -> Outcome:
         if run.outdated:
             return outcome
-        if run.ended:
-            await self._deletion.ended(run)
-        said.summarize(run.status)
+        if not run.spec.import_existing:
+            said.summarize(run.status)
+            if run.ended:
+                await self._deletion.ended(run)
         old, new = run.backup.status, run.status
         return await self._status.save(
             run.backup,
@@ -285,7 +296,8 @@ class BackupReconciler:
 
 
 def _where(run: Run) -> str:
-    return f"{run.status.phase}, waiting for {_some([n.pod for n in run.status.nodes if n.phase != said.COMPLETED])}"
+    waiting = [n.pod for n in partial.going(run.status.nodes) if n.phase != said.COMPLETED]
+    return f"{run.status.phase}, waiting for {_some(waiting)}"
 
 
 def _some(names: list[str]) -> str:

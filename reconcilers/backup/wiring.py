@@ -11,11 +11,14 @@ from reconcilers import labels, pods
 from reconcilers.api.backup import BACKUPS
 from reconcilers.api.backup_status import FINAL_PHASES
 from reconcilers.backup.delete import Deletion
+from reconcilers.backup.importing import Importer
 from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
 from reconcilers.errands import Errands
 from reconcilers.garbage.notes import Notes
+from reconcilers.inspector import Inspectors
+from reconcilers.readers import Readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from controller.objects import HasMetadata, RawObject
     from controller.recorder import Recorder
     from controller.triggers import Trigger
+    from reconcilers.agents import Agents
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.api.restore import CassandraRestore
@@ -42,7 +46,8 @@ def backup_controller(
     datacenters: Informer[CassandraDataCenter],
     restores: Informer[CassandraRestore],
     pod_informer: Informer[RawObject],
-    helpers: Informer[RawObject],
+    inspectors: Informer[RawObject],
+    agents: Agents,
     operations: Operations,
     master: MasterKey,
     recorder: Recorder,
@@ -53,7 +58,7 @@ def backup_controller(
 ) -> Controller:
     """``garbage_grace`` in seconds; ``options`` are Controller's own: workers, timeout, backoff."""
     errands = Errands(
-        client=client, operations=operations, pod_store=pod_informer.store, helpers=helpers.store,
+        client=client, operations=operations, pod_store=pod_informer.store, helpers=inspectors.store,
         datacenters=datacenters.store, master=master, clock=clock,
         wake=lambda key: controller.queue.add(key, reason="agent"),
     )  # fmt: skip
@@ -69,6 +74,11 @@ def backup_controller(
             clock=clock,
         ),
         deletion=Deletion(client=client, restores=restores.store, errands=errands, notes=Notes(client, garbage_grace)),
+        importer=Importer(
+            datacenters=datacenters.store,
+            agents=agents,
+            readers=Readers(pod_store=pod_informer.store, inspectors=Inspectors(client=client, store=inspectors.store)),
+        ),
         recorder=recorder,
         clock=clock,
         session=session,
@@ -88,7 +98,7 @@ def backup_controller(
     controller.watches(backups, to_self())
     relevant: Callable[[Trigger[RawObject]], Trigger[RawObject]] = only_when(_matters)
     controller.watches(pod_informer, relevant(to_mapped(running)))
-    controller.watches(helpers, to_owner(BACKUPS))
+    controller.watches(inspectors, to_owner(BACKUPS))
     controller.reads(datacenters)
     return controller.reads(restores)
 

@@ -26,6 +26,8 @@ from agent.protocol import (
     Failure,
     Forgotten,
     Kind,
+    Level,
+    MissingNode,
     Node,
     NodeDigest,
     Operation,
@@ -33,6 +35,7 @@ from agent.protocol import (
     Progress,
     RecordedNode,
     State,
+    Verified,
 )
 from controller.clock import rfc3339
 from reconcilers.agents import Address, AgentUnreachable
@@ -207,10 +210,17 @@ class FakeAgent:
         self.world.inspected.append(query)
         if self.world.catalog_refusal is not None:
             raise self.world.catalog_refusal
-        found = self.world.bucket.records.get((query["cluster"], query.get("datacenter", ""), tag))
-        if found is None:
+        found = {
+            f"{cluster}/{datacenter}": record
+            for (cluster, datacenter, named), record in self.world.bucket.records.items()
+            if named == tag and cluster == query.get("cluster", cluster)
+            and datacenter == query.get("datacenter", datacenter)
+        }  # fmt: skip
+        if not found:
             raise Refusal(404, f"s3://bucket has no backup {tag}", "BackupNotFound")
-        return found
+        if len(found) > 1:
+            raise Refusal(409, f"s3://bucket has several backups {tag}: {', '.join(found)}", "BackupAmbiguous")
+        return next(iter(found.values()))
 
 
 class Running:
@@ -239,7 +249,7 @@ class Running:
         if operation.kind is Kind.BACKUP and self.spec["tag"] not in self.agent.snapshots:
             self._end(State.FAILED, Failure(reason="SnapshotGone", message="there is no snapshot", retryable=True))
             return
-        if operation.kind in (Kind.BACKUP, Kind.RESTORE) and not again:
+        if operation.kind in (Kind.BACKUP, Kind.RESTORE, Kind.VERIFY) and not again:
             operation.progress = Progress(files=script.files, bytes=script.bytes)
         if not script.stuck:
             self._tick(script.seconds)
@@ -284,6 +294,7 @@ class Running:
                 return
             progress, script = self.operation.progress, self.script
             progress.bytes_done = int(progress.bytes * (1 - (left - step) / script.seconds))
+            progress.rate = progress.bytes / script.seconds
             self.operation.last_progress_at = self.agent.now()
             self._bump()
             self._tick(left - step)
@@ -316,18 +327,33 @@ class Running:
                 self.operation.result = msgspec.to_builtins(answer)
             case Kind.COMMIT:
                 return self._commit()
+            case Kind.PROBE:
+                there = world.bucket.records.get((spec["cluster"], spec["datacenter"], spec["tag"]))
+                if there is not None and there.backup_id != spec["backupId"]:
+                    return Failure(reason="SnapshotTagExists", message="another backup has the tag")
+                self.operation.result = dict(self.script.result)
+            case Kind.VERIFY:
+                if world.bucket.manifests.get((spec["tag"], agent.pod)) != spec["digest"]:
+                    return Failure(reason="BackupNotFound", message="there is no such manifest")
+                world.note("verified", agent.pod)
+                self.operation.result = msgspec.to_builtins(Verified(level=Level(spec["level"]))) | self.script.result
             case Kind.FORGET | Kind.COLLECT if not self.script.result:
-                world.note(self.operation.kind, spec.get("node") or spec["tag"])
-                bucket, now = world.bucket, world.clock.monotonic()
-                answer = bucket.forget(spec) if self.operation.kind is Kind.FORGET else bucket.collect(spec, now)
-                if isinstance(answer, Failure):
-                    return answer
-                self.operation.result = answer
+                return self._clean()
             case Kind.RESTORE:
                 self.operation.progress.bytes_done = self.operation.progress.bytes
                 self.operation.result = {"restored": True}
             case _:
                 self.operation.result = dict(self.script.result)
+        return None
+
+    def _clean(self) -> Failure | None:
+        world, spec = self.agent.world, self.spec
+        world.note(self.operation.kind, spec.get("node") or spec["tag"])
+        bucket, now = world.bucket, world.clock.monotonic()
+        answer = bucket.forget(spec) if self.operation.kind is Kind.FORGET else bucket.collect(spec, now)
+        if isinstance(answer, Failure):
+            return answer
+        self.operation.result = answer
         return None
 
     def _commit(self) -> Failure | None:
@@ -341,6 +367,7 @@ class Running:
             format=1, tag=spec["tag"], backup_id=spec["backupId"], cluster=spec["cluster"],
             datacenter=spec["datacenter"], cassandra_version="5.0.6", schema_version="schema-1",
             nodes=[msgspec.convert(msgspec.to_builtins(n), RecordedNode) for n in nodes],
+            missing=[msgspec.convert(n, MissingNode) for n in spec.get("missing", [])],
         )  # fmt: skip
         world.bucket.records[spec["cluster"], spec["datacenter"], spec["tag"]] = record
         self.operation.result = msgspec.to_builtins(record)

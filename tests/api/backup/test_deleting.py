@@ -182,7 +182,7 @@ async def test_one_that_never_came_to_the_bucket_goes_at_once(world: World) -> N
     await world.datacenter()
     world.agents.script(Kind.PROBE, fail=[DENIED])
     await world.backup(deletionPolicy="Delete")
-    await world.run(lambda: world.phase() == "Failed")
+    await world.run(lambda: world.get().ended)
     await world.rest(1)
     assert world.get().metadata.finalizers == []
     assert world.garbage() == []

@@ -68,17 +68,14 @@ class Live(World):
             "client": client, "datacenters": datacenters, "pod_informer": pods, "operations": operations,
             "recorder": recorder, "clock": clock, "backoff": Backoff(clock, base=0.02, cap=0.1),
         }  # fmt: skip
+        ours: dict[str, Any] = {
+            "backups": backups, "restores": restores, "inspectors": inspectors, "agents": agents, **common,
+        }  # fmt: skip
         controllers = [
-            backup_controller(
-                backups=backups, restores=restores, helpers=inspectors, master=MASTER, session="s",
-                garbage_grace=1, **common,
-            ),
-            restore_controller(
-                backups=backups, restores=restores, statefulsets=sets, config_maps=maps, inspectors=inspectors,
-                agents=agents, **common,
-            ),
+            backup_controller(master=MASTER, session="s", garbage_grace=1, **ours),
+            restore_controller(statefulsets=sets, config_maps=maps, **ours),
             garbage_controller(config_maps=garbage, helpers=inspectors, master=MASTER, grace=1, **common),
-        ]  # fmt: skip
+        ]
         stores = [backups, datacenters, restores, pods, sets, maps, garbage, inspectors]
         parts = [*stores, recorder, operations, *controllers]
         tasks = [asyncio.create_task(part.run()) for part in parts]

@@ -28,6 +28,7 @@ from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
 from reconcilers.api.restore import RESTORES, CassandraRestore
 from reconcilers.backup.delete import Deletion
+from reconcilers.backup.importing import Importer
 from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
@@ -39,6 +40,7 @@ from reconcilers.garbage.reconciler import GarbageReconciler
 from reconcilers.identity import MasterKey
 from reconcilers.inspector import Inspectors
 from reconcilers.operations import Operations
+from reconcilers.readers import Readers
 from reconcilers.restore.nodes import Nodes as RestoreNodes
 from reconcilers.restore.reconciler import RestoreReconciler
 from tests.api.backup.spy import Crash, Spy
@@ -123,6 +125,11 @@ class World:
                 nodes=Nodes(operations=operations, pod_store=pods, wake=self.wake(BACKUPS), clock=self.clock),
                 deletion=Deletion(
                     client=client, restores=self.stores[RESTORES], errands=errands, notes=Notes(client, GRACE)
+                ),
+                importer=Importer(
+                    datacenters=datacenters,
+                    agents=agents,
+                    readers=Readers(pod_store=pods, inspectors=Inspectors(client=client, store=pods)),
                 ),
                 recorder=recorder,
                 clock=self.clock,
