@@ -147,6 +147,10 @@ def reads(restore: CassandraRestore, backup: CassandraBackup) -> bool:
         return False
     if spec.backup is not None and spec.backup.name == backup.metadata.name:
         return True
+    if status.location and (restore.status.location, restore.status.snapshot_tag) == (
+        status.location, status.snapshot_tag,
+    ):  # fmt: skip
+        return True  # by another object of the same backup
     if spec.source is None or spec.source.snapshot_tag != status.snapshot_tag:
         return False
     return locations.uri(spec.source.backup_type, spec.source.target) == status.location
