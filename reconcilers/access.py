@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     from reconcilers.api.kubernetes import Object
 
 _MOST = 16 * 1024  # bytes of JSON; a status holds one of them for each datacenter
-_LONGEST = 1024  # characters of one literal
+_LONGEST = 4096  # characters of one literal
 _SECRET_NAME = re.compile(
-    r"SECRET|PASSW|TOKEN|KEY|CREDENTIAL|CONNECTION|SIGNATURE|SAS|AUTH|PRIVATE|CERT", re.IGNORECASE
+    "SECRET|PASSW|TOKEN|KEY|CREDENTIAL|CONNECTION|SIGNATURE|SAS|AUTH(?!ORITY)|PRIVATE", re.IGNORECASE
 )
-_SECRET_VALUE = re.compile(r"://[^/\s]*@|-----BEGIN|[?&]sig=", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"://[^/\s]*@|PRIVATE KEY-----|[?&]sig=", re.IGNORECASE)
+_ID = re.compile("_ID$", re.IGNORECASE)  # of a key, as AWS_ACCESS_KEY_ID: no secret without the key
+# These hold a path to a secret where they hold a path; GOOGLE_APPLICATION_CREDENTIALS_JSON is another one.
+_PATH_NAME = re.compile(
+    "_(FILE|PATH|DIR)$|^GOOGLE_APPLICATION_CREDENTIALS$|^AGENT_ENCRYPTION_KEYS$|^AWS_CA_BUNDLE$", re.IGNORECASE
+)
 
 
 def access_of(datacenter: CassandraDataCenter) -> Access:
@@ -72,7 +77,10 @@ def datacenter_of(access: Access, namespace: str, name: str) -> CassandraDataCen
 
 def _withheld(variable: Object) -> bool:
     """A reference is no secret, and a literal is one if its name or its value looks like it."""
-    value = variable.get("value", "")
+    name, value = variable["name"], variable.get("value", "")
     if variable.get("valueFrom") or not value:
         return False
-    return bool(_SECRET_NAME.search(variable["name"]) or _SECRET_VALUE.search(value)) or len(value) > _LONGEST
+    if len(value) > _LONGEST or _SECRET_VALUE.search(value):
+        return True
+    harmless = _ID.search(name) or (_PATH_NAME.search(name) and value.startswith("/"))
+    return bool(_SECRET_NAME.search(name)) and not harmless

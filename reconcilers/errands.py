@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from reconcilers.identity import MasterKey
     from reconcilers.operations import Operations, View
 
+WORKING = "Working"  # the reason of one that somebody is at, for the first time
 QUEUED = "HelperQueued"  # the reason of one that waits for others
 _HELPERS = 8  # pods at a time in a namespace, however many backups of a lost datacenter are deleted at once
 _AGENTS = 3  # so many of a datacenter's are tried before a helper pod is
@@ -126,7 +127,7 @@ class Errands:
             case policy.Running() if silent:
                 reason, message = "AgentUnreachable", view.silence
             case policy.Running():
-                return last.last or NotYet("Working", f"{where.pod} is at it")
+                return last.last or NotYet(WORKING, f"{where.pod} is at it")
         failed = NotYet(reason, f"{where.pod}: {message}", last.number)
         pause = dt.timedelta(seconds=policy.retry_delay(last.number))
         self._tries[key] = _Try(last.number + 1, now + pause, failed)

@@ -22,7 +22,7 @@ from reconcilers.api.backup_status import BackupPhase
 from reconcilers.api.restore import FINAL_PHASES as RESTORED
 from reconcilers.api.restore import RESTORES, CassandraRestore
 from reconcilers.backup.policy import overdue
-from reconcilers.errands import QUEUED, Errand, NotYet, Place
+from reconcilers.errands import QUEUED, WORKING, Errand, NotYet, Place
 from reconcilers.garbage.notes import where
 from reconcilers.helper import Owner
 
@@ -42,10 +42,9 @@ if TYPE_CHECKING:
 
 _LOOK_AGAIN = 5.0
 _PATIENCE = 600  # seconds, from when it is begun
-# What passes by itself: an agent waits an hour for the record of a backup that ended without one, as it might be on its
-# way; and there are many to be deleted.
-_PATIENCE_IN_TURN = 2 * 3600
-_IN_TURN = frozenset({"BackupRunning", QUEUED})
+# Seconds for what passes by itself: an agent is at it, and would say if it failed; it waits an hour for the record of a
+# backup that ended without one, as it might be on its way; there are many to be deleted.
+_LONGER = {WORKING: 1800, "BackupRunning": 7200, QUEUED: 7200}
 _FOREIGN = "SnapshotTagExists"  # what the bucket has under this name is another backup's: it is not ours to delete
 
 _log = structlog.get_logger("backup")
@@ -92,7 +91,7 @@ class Deletion:
             place = _place(run, datacenter)
             answer = await self._errands.run(owner, place, _errand(run, datacenter))
             if isinstance(answer, NotYet):
-                patience = _PATIENCE_IN_TURN if answer.reason in _IN_TURN else _PATIENCE
+                patience = _LONGER.get(answer.reason, _PATIENCE)
                 if not (answer.hopeless or answer.reason == _FOREIGN or overdue(since, patience, run.now)):
                     _say(run, answer.reason, f"{_what(run)} is being deleted: {answer.message}", begun=True)
                     return RequeueAfter(_LOOK_AGAIN, answer.reason)
@@ -128,6 +127,19 @@ def left_something(status: BackupStatus) -> bool:
     return imported or is_true(status.conditions, "Complete") or any(n.start_time for n in status.nodes)
 
 
+def namesake(run: Run, backups: Iterable[CassandraBackup]) -> str:
+    """A backup of the same name in the same place that is being deleted: manifests are named by nothing but the tag."""
+    place = run.status.location, run.status.snapshot_tag
+    return next(
+        (
+            b.metadata.name
+            for b in backups
+            if b.status.phase == BackupPhase.DELETING and (b.status.location, b.status.snapshot_tag) == place
+        ),
+        "",
+    )
+
+
 def reads(restore: CassandraRestore, backup: CassandraBackup) -> bool:
     """Whether it is under way and takes its data from this backup, whichever way that was named."""
     meta, spec, status = restore.metadata, restore.spec, backup.status
@@ -135,6 +147,10 @@ def reads(restore: CassandraRestore, backup: CassandraBackup) -> bool:
         return False
     if spec.backup is not None and spec.backup.name == backup.metadata.name:
         return True
+    if status.location and (restore.status.location, restore.status.snapshot_tag) == (
+        status.location, status.snapshot_tag,
+    ):  # fmt: skip
+        return True  # by another object of the same backup
     if spec.source is None or spec.source.snapshot_tag != status.snapshot_tag:
         return False
     return locations.uri(spec.source.backup_type, spec.source.target) == status.location

@@ -19,7 +19,7 @@ from reconcilers.api.restore import FINAL_PHASES as ENDED
 from reconcilers.api.unsupported import unsupported
 from reconcilers.backup import lock, partial, ttl, verify
 from reconcilers.backup import status as said
-from reconcilers.backup.delete import left_something
+from reconcilers.backup.delete import left_something, namesake
 from reconcilers.backup.policy import overdue
 from reconcilers.backup.run import Run
 
@@ -145,6 +145,9 @@ class BackupReconciler:
         """One run a datacenter: wait for restores and for backups that are ahead."""
         if run.status.phase != BackupPhase.QUEUED:
             return None
+        if going := namesake(run, self._backups.all()):
+            run.hold("Queued", f"the deletion of backup {going}, which has the same name there, is at work")
+            return RequeueAfter(SLOT, "queued")
         for name in sorted(d.name for d in run.status.datacenters):
             datacenter = Key(run.key.namespace, name)
             blocking = self._restoring(datacenter)

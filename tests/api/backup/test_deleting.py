@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from agent.protocol import Failure, Kind
 from controller import builtin
@@ -108,6 +109,18 @@ async def test_what_another_backup_needs_stays(world: World) -> None:
     await gone(world, "two")
     await world.run(lambda: not world.garbage(), within=3 * GRACE)
     assert world.agents.bucket.objects == {}, "the bucket said that it was the last one"
+
+
+async def test_most_of_the_backups_go(world: World) -> None:
+    """More than the half of a node's objects: what was given up on purpose does not stop the collector."""
+    await world.datacenter(replicas=1)
+    for name in ("one", "two", "three", "four"):
+        await completed(world, name)
+    for name in ("one", "two", "three"):
+        await world.delete(BACKUPS, name)
+    await world.run(lambda: len(world.stores[BACKUPS].all()) == 1, within=60)
+    await world.run(lambda: not world.garbage(), within=4 * GRACE)
+    assert world.agents.bucket.of(NODE) == {"only-four"}
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -466,3 +479,44 @@ async def test_a_note_between_a_cycle_and_its_end_is_not_lost(world: World) -> N
     await gone(world, "two")
     await world.run(lambda: not world.garbage(), within=4 * GRACE)
     assert world.agents.bucket.objects == {}
+
+
+@pytest.mark.parametrize("cycle", [1, 2])
+async def test_a_note_that_the_store_has_not_shown_yet_is_not_lost(world: World, cycle: int) -> None:
+    """After the first cycle the ConfigMap is written, after the second it would go."""
+    await world.datacenter(replicas=1)
+    await completed(world)
+    await world.rest(GRACE)
+    await world.delete(BACKUPS, "backup")
+    await gone(world)
+    agent = world.agents[NODE]
+    await world.run(lambda: len([o for o in agent.of_kind(Kind.COLLECT) if o.state.final]) == cycle, within=2 * GRACE)
+    (found,) = world.garbage()
+    entry, key = entries.decode(found.body), world.key(found.metadata.name)
+    assert entry is not None
+    noted = structs.replace(entry, notes=[*entry.notes, "other/forgotten"])
+    await world.client.patch(builtin.CONFIGMAPS, key, {"data": entries.data(noted)})
+    for _ in range(3):
+        await world.reconcile(builtin.CONFIGMAPS.kind, key)
+    kept = entries.decode(await world.client.get(builtin.CONFIGMAPS, key))
+    assert kept is not None
+    assert (kept.notes[-1], kept.cycle) == ("other/forgotten", cycle)
+
+
+async def test_its_name_is_not_free_before_it_is_gone(world: World) -> None:
+    """Another object with the same name in the same place: what it sends must not be taken for what goes."""
+    await world.datacenter(replicas=1)
+    await completed(world)
+    world.agents.script(Kind.FORGET, seconds=100)
+    await world.delete(BACKUPS, "backup")
+    await world.run(lambda: world.phase() == "Deleting")
+    await world.backup("other", snapshotTag="backup")
+    await world.run(lambda: world.phase("other") == "Queued")
+    await world.rest(60)
+    assert world.phase("other") == "Queued"
+    assert (
+        world.get("other").status.message == "the deletion of backup backup, which has the same name there, is at work"
+    )
+    await world.run(lambda: world.phase("other") == "Completed")
+    assert world.phase() == "gone"
+    assert len(world.agents.bucket.records) == 1

@@ -57,7 +57,10 @@ def test_the_service_account_that_the_operator_made_is_gone_with_the_datacenter(
         ("HTTPS_PROXY", "http://me:pass@proxy:80"),
         ("ENDPOINT", "https://a.blob.core.windows.net/c?sv=1&sig=abc"),
         ("BUNDLE", "-----BEGIN PRIVATE KEY-----"),
-        ("LONG", "x" * 1025),
+        ("LONG", "x" * 4097),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "{}"),
+        ("TOKEN_FILE", "not a path"),
+        ("CLIENT_SECRET_ID", "http://me:pass@host"),
     ],
 )
 def test_a_literal_that_may_be_secret_is_withheld(name: str, value: str) -> None:
@@ -67,9 +70,22 @@ def test_a_literal_that_may_be_secret_is_withheld(name: str, value: str) -> None
     assert value not in msgspec.json.encode(access).decode() or value == "x"
 
 
-@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_ENDPOINT_URL", "HTTPS_PROXY", "AGENT_LEAST_GRACE"])
-def test_other_literals_are_kept(name: str) -> None:
-    given = {"name": name, "value": "http://minio:9000"}
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_REGION", "eu-1"),
+        ("AWS_ENDPOINT_URL", "http://minio:9000"),
+        ("HTTPS_PROXY", "http://proxy:80"),
+        ("AZURE_AUTHORITY_HOST", "https://login.example"),
+        ("AWS_ACCESS_KEY_ID", "AKIA"),
+        ("AWS_CA_BUNDLE_PEM", "-----BEGIN CERTIFICATE-----"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/token"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/keys/key"),
+        ("AGENT_ENCRYPTION_KEYS", "/encryption"),
+    ],
+)
+def test_other_literals_are_kept(name: str, value: str) -> None:
+    given = {"name": name, "value": value}
     access = access_of(datacenter(env=[given]))
     assert (access.env, access.withheld) == ([given], [])
 

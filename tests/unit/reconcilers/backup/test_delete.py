@@ -59,6 +59,15 @@ def test_a_restore_reads_it(given: CassandraRestore, *, wanted: bool) -> None:
     assert reads(given, BACKUP) is wanted
 
 
+def test_a_restore_by_another_object_of_the_same_backup_reads_it() -> None:
+    """One was made, the other one imported it."""
+    given = restore(backup=ObjectReference(name="other"))
+    given.status.location, given.status.snapshot_tag = "s3://bucket/p", "t"
+    assert reads(given, BACKUP)
+    given.status.snapshot_tag = "t2"
+    assert not reads(given, BACKUP)
+
+
 def test_a_restore_of_another_namespace_means_another_backup() -> None:
     other = restore(**NAMED)
     other.metadata.namespace = "elsewhere"
