@@ -132,36 +132,52 @@ class Nodes:
                 tag=run.status.snapshot_tag, backup_id=run.uid, nodes=[_digest(n) for n in nodes],
             )  # fmt: skip
             result = self._shared(run, datacenter, Kind.COMMIT, spec, since=since)
+            if run.aborting:
+                return False  # no other datacenter's answer may hide the reason
             if result is None:
                 done = False
                 continue
             run.status.cassandra_version = str(result.get("cassandraVersion", "")) or run.status.cassandra_version
             run.status.schema_version = str(result.get("schemaVersion", "")) or run.status.schema_version
-        return done and not run.aborting
+        return done
 
-    def uncleared(self, run: Run) -> list[str]:
-        """Pods on which something of this backup may still run, or its snapshot stand. A silent node is not waited
-        for: its agent sweeps what no operation of its own claims.
+    def uncleared(self, run: Run) -> tuple[list[str], bool]:
+        """Pods on which something of this backup may still run, or its snapshot stand; and whether all of them are
+        given up. A silent node is not waited for: its agent sweeps what no operation of its own claims.
         """
-        return [node.pod for node in run.status.nodes if not self._cleared(run, node)]
+        views = {node.pod: self._clear(run, node) for node in run.status.nodes}
+        left = {pod: view for pod, view in views.items() if view and not view.done and not self._silent(view)}
+        return list(left), all(self._too_late(run, view) for view in left.values())
 
-    def _cleared(self, run: Run, node: BackupNode) -> bool:
+    def _too_late(self, run: Run, view: View) -> bool:
+        """The operator may have been away since it was decided: a clear has its own time, from when it began."""
+        clears = view.operation is not None and view.operation.kind is Kind.CLEAR_SNAPSHOTS
+        since = [run.aborting_since, said.moment(view.moved_at) if clears else None]
+        limit = run.spec.node_progress_deadline_seconds
+        return self._heard(view) and all(policy.overdue(one, limit, run.now) for one in since if one is not None)
+
+    def _clear(self, run: Run, node: BackupNode) -> View | None:
+        """How far that is; None where no pod is."""
         address = self._address(run, node)
         if address is None:
-            return True
+            return None
         started = [
             self._operations.cancel(run.key, self._wake, address, operation_id, kind)
             for operation_id, kind in _perhaps_started(run, node)
         ]
-        if not all(view.done for view in started):
-            return any(self._silent(view) for view in started)
+        under_way = [view for view in started if not view.done]
+        if under_way:
+            return next((view for view in under_way if self._silent(view)), under_way[0])
         if node.phase not in (said.COMPLETED, said.FAILED):
             node.phase, node.reason, node.message = said.CANCELLED, "", ""
         spec = ClearSpec(tag=run.status.snapshot_tag)
-        view = self._operations.want(
+        return self._operations.want(
             run.key, self._wake, address, f"{run.uid}.clear", kind=Kind.CLEAR_SNAPSHOTS, spec=spec
         )
-        return view.done or self._silent(view)
+
+    def _heard(self, view: View | None) -> bool:
+        """Whether a deadline says something of the node. Where it was only just asked, the operator was away."""
+        return view is None or view.operation is not None or self._silent(view)
 
     def _silent(self, view: View) -> bool:
         return view.silent_since is not None and self._clock.monotonic() - view.silent_since > _SILENT
@@ -233,7 +249,7 @@ class Nodes:
                         "AgentRestarted",
                         f"its agent was restarted {tries - node.attempts} times: see its log",
                     )
-                elif policy.overdue(said.moment(node.last_progress_time), limit, run.now):
+                elif self._heard(view) and policy.overdue(said.moment(node.last_progress_time), limit, run.now):
                     silence = f": {view.silence}" if view is not None and view.silence else ""
                     _fail(run, node, "NoProgress", f"no progress for {limit} s{silence}")
 
@@ -265,7 +281,7 @@ class Nodes:
                 run.event("NodeRetry", run.status.message, "Warning")
                 return None
         start = said.moment(max(since, view.moved_at if view is not None else ""))
-        if policy.overdue(start, run.spec.node_progress_deadline_seconds, run.now):
+        if self._heard(view) and policy.overdue(start, run.spec.node_progress_deadline_seconds, run.now):
             run.abort("AgentUnreachable", f"{node.pod}: {view.silence if view and view.silence else 'no answer'}")
         return None
 
@@ -290,6 +306,7 @@ def _operation_id(run: Run, kind: Kind, attempt: int) -> str:
 def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
     """What may run at the node's agent. The deed comes before the status: it may be one step ahead of it."""
     tries = [node.attempts, node.attempts + 1] if node.reason else [node.attempts]
+    commits = [(_operation_id(run, Kind.COMMIT, n), Kind.COMMIT) for n in range(1, run.spec.retries + 2)]
     snapshots = [(_operation_id(run, Kind.SNAPSHOT, n), Kind.SNAPSHOT) for n in tries]
     backups = [(_operation_id(run, Kind.BACKUP, n), Kind.BACKUP) for n in tries]
     first_backup = [(_operation_id(run, Kind.BACKUP, 1), Kind.BACKUP)]
@@ -301,13 +318,19 @@ def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
         case said.SNAPSHOTTED:
             return first_backup
         case said.UPLOADING:
-            return backups
+            return backups + (commits if _may_commit(run) else [])
         case said.FAILED:
             return backups if run.status.snapshot_time else snapshots
-        case said.COMPLETED if run.status.phase == BackupPhase.FINALIZING:
-            return [(_operation_id(run, Kind.COMMIT, n), Kind.COMMIT) for n in range(1, run.spec.retries + 2)]
+        case said.COMPLETED if _may_commit(run):
+            return commits
         case _:
             return []
+
+
+def _may_commit(run: Run) -> bool:
+    """Also where the last uploads have ended, and that was not written yet."""
+    uploading = all(node.phase in (said.UPLOADING, said.COMPLETED) for node in run.status.nodes)
+    return run.status.phase == BackupPhase.FINALIZING or (run.status.phase == BackupPhase.UPLOADING and uploading)
 
 
 def _location(run: Run) -> Location:

@@ -112,9 +112,12 @@ class BackupReconciler:
                 )
         if not run.aborting:
             return None
-        if started and (left := self._nodes.uncleared(run)):
-            if not overdue(run.aborting_since, spec.node_progress_deadline_seconds, run.now):
-                return RequeueAfter(_LOOK_AGAIN, "clearing snapshots")
+        if started and not run.decided:
+            return RequeueAfter(_LOOK_AGAIN, "ending")  # what is cancelled before would look as if it were the reason
+        left, late = self._nodes.uncleared(run) if started else ([], False)
+        if left and not late:
+            return RequeueAfter(_LOOK_AGAIN, "clearing snapshots")
+        if left:
             status.message += f"; the snapshot may still stand on {_some(left)}: their agents clear it within a day"
         ended_on_purpose = status.reason in ("Cancelled", "Deleted")
         run.end(BackupPhase.CANCELLED if ended_on_purpose else BackupPhase.FAILED, status.reason, status.message)
@@ -150,7 +153,7 @@ class BackupReconciler:
         run.status.queue_position = 0
         run.status.reason = run.status.message = ""
         run.say("Running", "True", "Started", "the backup has left the queue")
-        return None
+        return RequeueAfter(_LOOK_AGAIN, "started")  # nor any work before the start is written
 
     async def _probe(self, run: Run) -> Outcome | None:
         return await self._going(run, finished=self._nodes.probed(run))

@@ -39,8 +39,8 @@ def view(state: State, error: Failure | None = None, attempts: int = 1) -> View:
         (view(State.FAILED, SOFT), 4, 3, GiveUp("StorageThrottled", "slow down")),
         (view(State.FAILED, SOFT), 1, 0, GiveUp("StorageThrottled", "slow down")),
         (view(State.FAILED, HARD), 1, 3, GiveUp("AccessDenied", "denied")),
-        (view(State.FAILED), 1, 3, GiveUp("Failed", "the agent's operation ended Failed")),
-        (view(State.CANCELLED), 1, 3, GiveUp("Cancelled", "the agent's operation ended Cancelled")),
+        (view(State.FAILED), 1, 3, GiveUp("OperationFailed", "the agent's operation ended Failed")),
+        (view(State.CANCELLED), 1, 3, GiveUp("OperationCancelled", "the agent's operation ended Cancelled")),
         (View(refused=AgentRefused("OtherSpec", "known")), 1, 3, GiveUp("OtherSpec", "known")),
     ],
 )
