@@ -23,6 +23,8 @@ from agent.protocol import (
     ClusterRecord,
     Failure,
     Kind,
+    Level,
+    MissingNode,
     Node,
     NodeDigest,
     Operation,
@@ -30,6 +32,7 @@ from agent.protocol import (
     Progress,
     RecordedNode,
     State,
+    Verified,
 )
 from controller.clock import rfc3339
 from reconcilers.agents import Address, AgentUnreachable
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from tests.fakes.clock import FakeClock
 
 DENIED = Failure(reason="AccessDenied", message="s3://bucket: put: Access Denied: allow s3:PutObject")
+_TAG_EXISTS = Failure(reason="SnapshotTagExists", message="another backup has the tag")
 THROTTLED = Failure(reason="StorageThrottled", message="s3://bucket: put: SlowDown", retryable=True)
 
 
@@ -188,7 +192,7 @@ class Running:
         if operation.kind is Kind.BACKUP and self.spec["tag"] not in self.agent.snapshots and not self._adopts():
             self._end(State.FAILED, Failure(reason="SnapshotGone", message="there is no snapshot", retryable=True))
             return
-        if operation.kind in (Kind.BACKUP, Kind.RESTORE) and not again:
+        if operation.kind in (Kind.BACKUP, Kind.RESTORE, Kind.VERIFY) and not again:
             operation.progress = Progress(files=script.files, bytes=script.bytes)
         if not script.stuck:
             self._tick(script.seconds)
@@ -233,6 +237,7 @@ class Running:
                 return
             progress, script = self.operation.progress, self.script
             progress.bytes_done = int(progress.bytes * (1 - (left - step) / script.seconds))
+            progress.rate = progress.bytes / script.seconds
             self.operation.last_progress_at = self.agent.now()
             self._bump()
             self._tick(left - step)
@@ -274,9 +279,7 @@ class Running:
         agent, spec, world = self.agent, self.spec, self.agent.world
         match self.operation.kind:
             case Kind.PROBE:
-                if self._taken():
-                    return Failure(reason="SnapshotTagExists", message=f"s3://bucket has a backup {spec['tag']}")
-                self.operation.result = dict(self.script.result)
+                return self._probe()
             case Kind.SNAPSHOT:
                 agent.snapshots.add(spec["tag"])
                 world.note("snapshot", agent.pod)
@@ -293,6 +296,11 @@ class Running:
                 self.operation.result = msgspec.to_builtins(answer)
             case Kind.COMMIT:
                 return self._commit()
+            case Kind.VERIFY:
+                if world.bucket.manifests.get((spec["tag"], agent.pod)) != spec["digest"]:
+                    return Failure(reason="BackupNotFound", message="there is no such manifest")
+                world.note("verified", agent.pod)
+                self.operation.result = msgspec.to_builtins(Verified(level=Level(spec["level"]))) | self.script.result
             case Kind.RESTORE:
                 self.operation.progress.bytes_done = self.operation.progress.bytes
                 self.operation.result = {"restored": True}
@@ -300,11 +308,15 @@ class Running:
                 self.operation.result = dict(self.script.result)
         return None
 
+    def _probe(self) -> Failure | None:
+        self.operation.result = dict(self.script.result)
+        return _TAG_EXISTS if self._taken() else None
+
     def _commit(self) -> Failure | None:
         world, spec = self.agent.world, self.spec
         nodes = [msgspec.convert(n, NodeDigest) for n in spec["nodes"]]
         if self._taken():
-            return Failure(reason="SnapshotTagExists", message=f"s3://bucket has a backup {spec['tag']}")
+            return _TAG_EXISTS
         for node in nodes:
             if world.bucket.manifests.get((spec["tag"], node.node)) != node.digest:
                 return Failure(reason="ManifestMissing", message=f"there is no manifest of {node.node}")
@@ -313,6 +325,7 @@ class Running:
             format=1, tag=spec["tag"], backup_id=spec["backupId"], cluster=spec["cluster"],
             datacenter=spec["datacenter"], cassandra_version="5.0.6", schema_version="schema-1",
             nodes=[msgspec.convert(msgspec.to_builtins(n), RecordedNode) for n in nodes],
+            missing=[msgspec.convert(n, MissingNode) for n in spec.get("missing", [])],
         )  # fmt: skip
         world.bucket.records[spec["cluster"], spec["datacenter"], spec["tag"]] = record
         self.operation.result = msgspec.to_builtins(record)

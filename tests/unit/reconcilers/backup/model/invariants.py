@@ -14,6 +14,7 @@ from reconcilers import labels
 from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
 from reconcilers.api.restore import FINAL_PHASES as RESTORED
+from reconcilers.backup import partial
 from reconcilers.backup import status as said
 from reconcilers.status_writer import SLOT
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     Work = Callable[["Invariants", CassandraBackup, "Running"], str | None]
     End = Callable[["Invariants"], Iterator[str]]
 
-_WORK = frozenset({Kind.SNAPSHOT, Kind.BACKUP, Kind.COMMIT})
+_WORK = frozenset({Kind.SNAPSHOT, Kind.BACKUP, Kind.VERIFY, Kind.COMMIT})
+_KEPT = (BackupPhase.COMPLETED, BackupPhase.PARTIALLY_COMPLETED)  # with a record in the bucket
 _NEAR = 60.0  # seconds: an agent that was out of reach so shortly before an end may not have been waited for
 _SIZE = 3000  # bytes of a status, and as many again for each node
 
@@ -101,6 +103,11 @@ class Invariants:
         """An operator could have stopped it there before the backup ended."""
         if pod in backup.status.message and "may still stand" in backup.status.message:
             return False
+        node = next((n for n in backup.status.nodes if n.pod == pod), None)
+        if node is not None and node.phase == said.FAILED and backup.status.phase == BackupPhase.PARTIALLY_COMPLETED:
+            lost = self.world.since(node.completion_time) if node.completion_time else -1e9
+            if self.world.clock.monotonic() - lost > backup.spec.node_progress_deadline_seconds:
+                return False  # it had its time to be cleared
         seen = self.world.unreachable.get(pod, -1e9)
         done = backup.status.completion_time
         start = (self.world.since(done) if done else self.world.clock.monotonic()) - _NEAR
@@ -168,18 +175,25 @@ def it_starts_after_restores(of: Invariants, old: CassandraBackup, new: Cassandr
 
 
 def completed_is_whole(of: Invariants, _old: CassandraBackup, new: CassandraBackup) -> str | None:
-    """Each datacenter's record is in the bucket, and names each node's manifest as the status does."""
-    if new.status.phase != BackupPhase.COMPLETED:
+    """Each datacenter's record is in the bucket, and names each node's manifest as the status does, or as missing."""
+    status, bucket = new.status, of.world.agents.bucket
+    if status.phase not in _KEPT:
         return None
-    bucket, status = of.world.agents.bucket, new.status
+    lost = partial.failed(status.nodes)
+    if bool(lost) != (status.phase == BackupPhase.PARTIALLY_COMPLETED) or not partial.enough(new.spec, status.nodes):
+        return f"{status.phase} with {len(lost)} of {len(status.nodes)} nodes failed"
     for datacenter in status.datacenters:
         record = bucket.records.get((datacenter.cluster_name, datacenter.datacenter_name, status.snapshot_tag))
         if record is None or record.backup_id != new.metadata.uid:
-            return f"Completed without a record of {datacenter.name}"
-        wanted = {n.pod: n.digest for n in status.nodes if n.datacenter == datacenter.name}
+            return f"{status.phase} without a record of {datacenter.name}"
+        mine = [n for n in status.nodes if n.datacenter == datacenter.name]
+        wanted = {n.pod: n.digest for n in partial.going(mine)}
         written = {pod: bucket.manifests.get((status.snapshot_tag, pod)) for pod in wanted}
+        missing = {n.pod for n in partial.failed(mine)}
         if not wanted == written == {n.node: n.digest for n in record.nodes}:
-            return f"Completed without the manifests of {datacenter.name}: {wanted}, {written}"
+            return f"{status.phase} without the manifests of {datacenter.name}: {wanted}, {written}"
+        if missing != {n.node for n in record.missing}:
+            return f"the record of {datacenter.name} does not name {sorted(missing)} as missing"
     return None
 
 
@@ -188,7 +202,9 @@ def a_failed_node_had_its_time(of: Invariants, old: CassandraBackup, new: Cassan
     for was, node in zip(old.status.nodes, new.status.nodes, strict=False):
         if node.reason != "NoProgress" or was.phase == said.FAILED or not of.within_reach(new, node.pod):
             continue
-        kind = Kind.BACKUP if new.status.snapshot_time else Kind.SNAPSHOT
+        kind = Kind.SNAPSHOT
+        if new.status.snapshot_time:
+            kind = Kind.VERIFY if was.phase in (said.UPLOADED, said.VERIFYING) else Kind.BACKUP
         running = of.world.agents[node.pod].journal.get(f"{new.metadata.uid}.{kind}.{node.attempts}")
         if running is None:
             continue
@@ -210,7 +226,7 @@ def an_ended_backup_is_at_rest(of: Invariants, _old: CassandraBackup, new: Cassa
         return None
     for agent, running in of.work(new.metadata.uid):
         operation = running.operation
-        if operation.kind is Kind.COMMIT and new.status.phase == BackupPhase.COMPLETED:
+        if operation.kind is Kind.COMMIT and new.status.phase in _KEPT:
             continue  # another agent's was seen first: it finds the record, and leaves it
         if operation.kind in _WORK and not operation.state.final and of.within_reach(new, agent.pod):
             return f"ended while {operation.id} runs at {agent.pod}"
@@ -269,7 +285,7 @@ def snapshots_come_first(of: Invariants, backup: CassandraBackup, running: Runni
     uid = backup.metadata.uid
     if running.operation.kind is not Kind.BACKUP:
         return None
-    missing = [n.pod for n in backup.status.nodes if (uid, n.pod) not in of.snapshotted]
+    missing = [n.pod for n in partial.going(backup.status.nodes) if (uid, n.pod) not in of.snapshotted]
     return f"{missing} have no snapshot yet" if missing else None
 
 
@@ -290,6 +306,7 @@ def a_commit_names_all(of: Invariants, backup: CassandraBackup, running: Running
     named = {n["node"] for n in spec["nodes"]}
     datacenter = next(d for d in backup.status.datacenters if d.cluster_name == spec["cluster"])
     wanted = {n.pod for n in backup.status.nodes if n.datacenter == datacenter.name}
+    wanted -= {n["node"] for n in spec.get("missing", [])}
     sent = {pod for tag, pod in of.world.agents.bucket.manifests if tag == backup.status.snapshot_tag}
     return None if named == wanted <= sent else f"it names {sorted(named)} of {sorted(wanted)}; sent are {sorted(sent)}"
 
@@ -301,7 +318,7 @@ def no_record_after_another_end(of: Invariants, backup: CassandraBackup, running
     operation = running.operation
     if operation.kind is not Kind.COMMIT or operation.state is not State.SUCCEEDED or not backup.ended:
         return None
-    wrong = backup.status.phase != BackupPhase.COMPLETED and of.within_reach(backup, running.agent.pod)
+    wrong = backup.status.phase not in _KEPT and of.within_reach(backup, running.agent.pod)
     return f"a record is written, and the backup has ended: {backup.status.phase}" if wrong else None
 
 

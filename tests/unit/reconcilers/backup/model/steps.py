@@ -34,6 +34,11 @@ _KINDS = (
 )
 _OVERLAP = 20.0  # seconds: longer than a Lease
 _DEADLINES = ((600, 1200, 150), (600, 1200, 150), (25, 60, 20), (100, 30, 40))  # to start, in all, without progress
+_WISHES: tuple[dict[str, Any], ...] = (
+    {}, {"nodeFailurePolicy": "AllowPartial", "minNodes": 1}, {"verify": "Hash"}, {"nodeFailurePolicy": "AllowPartial"},
+    {"ttlSecondsAfterFinished": 30},
+    {"nodeFailurePolicy": "AllowPartial", "minNodes": "50%", "verify": "Hash"},
+)  # fmt: skip
 _MISHAPS = (
     {"fail": [THROTTLED]}, {"fail": [DENIED]}, {"fail": [THROTTLED] * 5}, {"stuck": True}, {"seconds": 12.0},
     {"seconds": 30.0, "ignores_cancel": True}, {"stuck": True, "ignores_cancel": True}, {"seconds": 0.1},
@@ -56,7 +61,7 @@ async def back_up(world: World, a: int, b: int) -> None:
     own = {"app": "cassandra"} if a % 4 == 3 else {labels.SEED_DATACENTER: "foo"}
     spec: dict[str, Any] = {
         "startingDeadlineSeconds": start, "activeDeadlineSeconds": whole, "nodeProgressDeadlineSeconds": silence,
-        "retries": b // 3, "parallelism": a // 4,
+        "retries": b // 3, "parallelism": a // 4, **_WISHES[(3 * a + b) % len(_WISHES)],
     }  # fmt: skip
     if a % 2:
         spec["snapshotTag"] = "tag"

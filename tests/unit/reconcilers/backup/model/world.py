@@ -189,7 +189,7 @@ class World:
             builtin.PODS,
             {
                 "metadata": {"namespace": NAMESPACE, "name": name, "labels": own},
-                "spec": {"containers": [{"name": labels.SIDECAR_CONTAINER}]},
+                "spec": {"containers": [{"name": labels.CASSANDRA_CONTAINER}, {"name": labels.SIDECAR_CONTAINER}]},
                 "status": {"podIP": ip, "conditions": [{"type": "Ready", "status": "True"}]},
             },
         )
