@@ -185,7 +185,7 @@ async def second(world: World, a: int, _b: int) -> None:
     elif living:
         world.overlapped = True
         world.lead()
-        world.clock.call_later(_OVERLAP, living[0].end)
+        world.clock.call_later(_OVERLAP, lambda: world.kill(living[0]))
 
 
 async def call(world: World, a: int, b: int) -> None:

@@ -85,6 +85,8 @@ class World:
 
     def kill(self, operator: Operator, *, pause: float | None = None) -> None:
         """Another leads after ``pause`` seconds."""
+        if not operator.alive:
+            return
         self.say(f"{operator.name} is gone")
         operator.end()
 
