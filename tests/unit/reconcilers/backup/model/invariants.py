@@ -17,6 +17,7 @@ from reconcilers.api.restore import FINAL_PHASES as RESTORED
 from reconcilers.backup import partial
 from reconcilers.backup import status as said
 from reconcilers.status_writer import SLOT
+from tests.fakes.agents import THROTTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,6 +216,26 @@ def a_failed_node_had_its_time(of: Invariants, old: CassandraBackup, new: Cassan
     return None
 
 
+def a_failed_node_had_its_tries(of: Invariants, old: CassandraBackup, new: CassandraBackup) -> str | None:
+    """Of what may be tried again; a restart of the agent counts as a try."""
+    for was, node in zip(old.status.nodes, new.status.nodes, strict=False):
+        if node.phase != said.FAILED or was.phase == said.FAILED or node.reason != THROTTLED.reason:
+            continue
+        agent, mine = of.world.agents[node.pod], f"{new.metadata.uid}."
+        tries = sum(n for one, n in agent.executed.items() if one.startswith(mine) and not one.endswith(".clear"))
+        tries += sum(other.operation.attempts - 1 for _, other in of.work(new.metadata.uid))
+        if tries <= new.spec.retries:
+            return f"{node.pod} is given up after {tries} tries, with {new.spec.retries} retries"
+    return None
+
+
+def a_wish_to_stop_is_heard(_: Invariants, _old: CassandraBackup, new: CassandraBackup) -> str | None:
+    seen = new.status.observed_generation == new.metadata.generation
+    if new.spec.cancel and seen and new.status.phase in _KEPT:
+        return f"its cancel was seen, and it is {new.status.phase}"
+    return None
+
+
 def cancelled_is_wanted(_: Invariants, _old: CassandraBackup, new: CassandraBackup) -> str | None:
     if new.status.phase != BackupPhase.CANCELLED or new.spec.cancel or new.metadata.deletion_timestamp:
         return None
@@ -361,7 +382,7 @@ def an_operators_troubles_fail_no_backup(of: Invariants) -> Iterator[str]:
 ON_STATUS: list[Change] = [
     an_end_is_never_left, the_selection_is_frozen, phases_go_one_way, counters_wait_for_their_slot, it_stays_small,
     one_run_a_datacenter, it_starts_after_restores, completed_is_whole, cancelled_is_wanted, an_ended_backup_is_at_rest,
-    an_end_is_said, a_failed_node_had_its_time,
+    an_end_is_said, a_failed_node_had_its_time, a_failed_node_had_its_tries, a_wish_to_stop_is_heard,
 ]  # fmt: skip
 ON_BEGIN: list[Work] = [
     only_while_it_runs, only_what_is_selected, only_with_the_lock, a_try_follows_a_failed_one, snapshots_come_first,
