@@ -22,6 +22,7 @@ from tests.fakes.agents import THROTTLED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from reconcilers.api.backup_status import BackupNode
     from tests.fakes.agents import FakeAgent, Running
     from tests.fakes.apiserver import Told
     from tests.unit.reconcilers.backup.model.world import World
@@ -198,15 +199,20 @@ def completed_is_whole(of: Invariants, _old: CassandraBackup, new: CassandraBack
     return None
 
 
+def _work_of(was: BackupNode, backup: CassandraBackup) -> str:
+    """How the ids begin of what the node was at."""
+    kind = Kind.SNAPSHOT
+    if backup.status.snapshot_time:
+        kind = Kind.VERIFY if was.phase in (said.UPLOADED, said.VERIFYING) else Kind.BACKUP
+    return f"{backup.metadata.uid}.{kind}."
+
+
 def a_failed_node_had_its_time(of: Invariants, old: CassandraBackup, new: CassandraBackup) -> str | None:
     """No progress is said of an agent only where it made none: its operator may have been away."""
     for was, node in zip(old.status.nodes, new.status.nodes, strict=False):
         if node.reason != "NoProgress" or was.phase == said.FAILED or not of.within_reach(new, node.pod):
             continue
-        kind = Kind.SNAPSHOT
-        if new.status.snapshot_time:
-            kind = Kind.VERIFY if was.phase in (said.UPLOADED, said.VERIFYING) else Kind.BACKUP
-        running = of.world.agents[node.pod].journal.get(f"{new.metadata.uid}.{kind}.{node.attempts}")
+        running = of.world.agents[node.pod].journal.get(f"{_work_of(was, new)}{node.attempts}")
         if running is None:
             continue
         operation = running.operation
@@ -221,9 +227,9 @@ def a_failed_node_had_its_tries(of: Invariants, old: CassandraBackup, new: Cassa
     for was, node in zip(old.status.nodes, new.status.nodes, strict=False):
         if node.phase != said.FAILED or was.phase == said.FAILED or node.reason != THROTTLED.reason:
             continue
-        agent, mine = of.world.agents[node.pod], f"{new.metadata.uid}."
-        tries = sum(n for one, n in agent.executed.items() if one.startswith(mine) and not one.endswith(".clear"))
-        tries += sum(other.operation.attempts - 1 for _, other in of.work(new.metadata.uid))
+        agent, mine = of.world.agents[node.pod], _work_of(was, new)
+        tries = sum(n for one, n in agent.executed.items() if one.startswith(mine))
+        tries += sum(other.operation.attempts - 1 for one, other in agent.journal.items() if one.startswith(mine))
         if tries <= new.spec.retries:
             return f"{node.pod} is given up after {tries} tries, with {new.spec.retries} retries"
     return None
