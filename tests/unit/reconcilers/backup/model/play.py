@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from controller.clock import rfc3339
 from reconcilers.api.backup_status import FINAL_PHASES
 from reconcilers.api.restore import RESTORES
+from reconcilers.backup import status as said
 from tests.unit.reconcilers.backup.model.invariants import Invariants
 from tests.unit.reconcilers.backup.model.steps import HARMLESS, STEPS, back_up
 from tests.unit.reconcilers.backup.model.world import World, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from reconcilers.api.backup import CassandraBackup
 
 _LOOK = 5.0
 _SLACK = 150.0  # seconds: what is left of a backoff, of a request that hangs, of a clear
@@ -67,6 +71,7 @@ async def _wait(world: World) -> None:
     while open_ := [b for b in world.backups() if b.status.phase not in FINAL_PHASES or b.metadata.finalizers]:
         now = world.clock.monotonic()
         for backup in open_:
+            _progress(world, backup, peace)
             spec, status = backup.spec, backup.status
             if status.start_time:
                 limit = world.since(status.start_time) + spec.active_deadline_seconds
@@ -80,3 +85,12 @@ async def _wait(world: World) -> None:
         world.check()
         await world.passes(_LOOK)
     await world.passes(1.0)
+
+
+def _progress(world: World, backup: CassandraBackup, peace: float) -> None:
+    """A node that stands still is given up in time; ``peace`` is when it began."""
+    limit = backup.spec.node_progress_deadline_seconds + _SLACK
+    for node in backup.status.nodes:
+        still = world.clock.monotonic() - max(peace, world.since(node.last_progress_time or rfc3339(world.clock.now())))
+        if node.phase in (said.SNAPSHOTTING, said.UPLOADING, said.VERIFYING) and still > limit:
+            world.breaks(f"backup {backup.metadata.name}: {node.pod} stands still since {node.last_progress_time}")
