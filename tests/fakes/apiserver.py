@@ -11,16 +11,17 @@ import msgspec
 
 from controller.clock import rfc3339
 from controller.errors import Conflict, Invalid, NotFound
+from controller.resource import Key
 from tests.fakes.client import FakeClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from controller.resource import Key, Resource
+    from controller.resource import Resource
     from tests.fakes.clock import FakeClock
 
 Object = dict[str, Any]
-Told = tuple["Resource", "Key", Object | None, Object | None]  # what was there before, and what is there now
+Told = tuple["Resource", Key, Object | None, Object | None]  # what was there before, and what is there now
 
 
 class FakeApiServer(FakeClient):
@@ -33,15 +34,15 @@ class FakeApiServer(FakeClient):
         self.heard: list[Callable[[Told], None]] = []
 
     async def list(self, resource: Resource, namespace: str = "", *, label_selector: str = "") -> list[Object]:
-        """Of selectors only equalities."""
-        await self._request("list", resource, _all(namespace))
-        wanted = dict(term.split("=") for term in label_selector.split(",") if term)
+        """Of selectors only equalities, and a key alone."""
+        await self._request("list", resource, Key(namespace, ""))
+        terms = [term.partition("=") for term in label_selector.split(",") if term]
         return [
             _copy(body)
             for (kind, key), body in self.objects.items()
             if kind == resource
             and namespace in ("", key.namespace)
-            and wanted.items() <= body["metadata"].get("labels", {}).items()
+            and all(_has(body["metadata"].get("labels", {}), *term) for term in terms)
         ]
 
     async def patch(
@@ -116,10 +117,8 @@ class FakeApiServer(FakeClient):
 list_ = list
 
 
-def _all(namespace: str) -> Key:
-    from controller.resource import Key
-
-    return Key(namespace, "")
+def _has(own: Mapping[str, str], key: str, equals: str, value: str) -> bool:
+    return key in own and (not equals or own[key] == value)
 
 
 def _adds_finalizer(patch: list[Object], before: Object) -> bool:

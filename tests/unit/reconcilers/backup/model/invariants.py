@@ -11,8 +11,8 @@ from controller import builtin
 from controller.conditions import get_condition
 from controller.objects import key_of
 from reconcilers import labels
-from reconcilers.api.backup import BACKUPS, CassandraBackup
-from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
+from reconcilers.api.backup import BACKUPS, CassandraBackup, DeletionPolicy
+from reconcilers.api.backup_status import BackupPhase
 from reconcilers.api.restore import FINAL_PHASES as RESTORED
 from reconcilers.backup import partial
 from reconcilers.backup import status as said
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     Change = Callable[["Invariants", CassandraBackup, CassandraBackup], str | None]
     Work = Callable[["Invariants", CassandraBackup, "Running"], str | None]
+    Gone = Callable[["Invariants", CassandraBackup], str | None]
     End = Callable[["Invariants"], Iterator[str]]
 
+_AFTER = (Kind.CLEAR_SNAPSHOTS, Kind.FORGET)
 _WORK = frozenset({Kind.SNAPSHOT, Kind.BACKUP, Kind.VERIFY, Kind.COMMIT})
 _KEPT = (BackupPhase.COMPLETED, BackupPhase.PARTIALLY_COMPLETED)  # with a record in the bucket
 _NEAR = 60.0  # seconds: an agent that was out of reach so shortly before an end may not have been waited for
@@ -58,6 +60,8 @@ class Invariants:
             return
         if before is None or now is None:
             self.world.say(f"backup {key.name} is {'made, ' + now['metadata']['uid'] if now else 'gone'}")
+            if before is not None:
+                self._gone(self.world.decoded(BACKUPS, key, before))
             return
         old, new = (self.world.decoded(BACKUPS, key, body) for body in (before, now))
         if old.metadata.finalizers != new.metadata.finalizers:
@@ -69,6 +73,11 @@ class Invariants:
         for rule in ON_STATUS:
             if problem := rule(self, old, new):
                 self.world.breaks(f"backup {key.name}: {problem}")
+
+    def _gone(self, backup: CassandraBackup) -> None:
+        for rule in ON_GONE:
+            if problem := rule(self, backup):
+                self.world.breaks(f"backup {backup.metadata.name}: {problem}")
 
     def _begun(self, running: Running) -> None:
         operation = running.operation
@@ -120,9 +129,13 @@ class Invariants:
 
 
 def an_end_is_never_left(_: Invariants, old: CassandraBackup, new: CassandraBackup) -> str | None:
-    if old.status.phase in FINAL_PHASES:
-        return f"its status was written after its end, {old.status.phase}"
-    return None
+    if not old.ended:
+        return None
+    removed = new.metadata.deletion_timestamp and new.spec.deletion_policy == DeletionPolicy.DELETE
+    onward = new.status.phase in (old.status.phase, BackupPhase.DELETING)
+    if removed and onward and new.status.completion_time == old.status.completion_time:
+        return None
+    return f"its status was written after its end, {old.status.phase}"
 
 
 def the_selection_is_frozen(_: Invariants, old: CassandraBackup, new: CassandraBackup) -> str | None:
@@ -263,6 +276,8 @@ def an_ended_backup_is_at_rest(of: Invariants, _old: CassandraBackup, new: Cassa
 def an_end_is_said(_: Invariants, _old: CassandraBackup, new: CassandraBackup) -> str | None:
     if not new.ended:
         return None
+    if new.status.phase == BackupPhase.DELETING:
+        return None
     complete = get_condition(new.status.conditions, "Complete")
     right = complete is not None and (complete.status == "True") == (new.status.phase == BackupPhase.COMPLETED)
     return None if right and new.status.completion_time and new.status.reason else "its end is not said as it should be"
@@ -272,22 +287,22 @@ def an_end_is_said(_: Invariants, _old: CassandraBackup, new: CassandraBackup) -
 
 
 def only_while_it_runs(of: Invariants, backup: CassandraBackup, running: Running) -> str | None:
-    if backup.ended and running.operation.kind is not Kind.CLEAR_SNAPSHOTS:
+    if backup.ended and running.operation.kind not in _AFTER:
         return f"the backup has ended, {backup.status.phase}"
     return None
 
 
 def only_what_is_selected(_: Invariants, backup: CassandraBackup, running: Running) -> str | None:
-    selected = {n.pod for n in backup.status.nodes}
-    if running.agent.pod not in selected or labels.BACKUP_FINALIZER not in backup.metadata.finalizers:
-        return "the selection and the finalizer are not written yet"
-    return None
+    known = running.operation.kind is Kind.FORGET or running.agent.pod in {n.pod for n in backup.status.nodes}
+    if known and labels.BACKUP_FINALIZER in backup.metadata.finalizers:
+        return None
+    return "the selection and the finalizer are not written yet"
 
 
 def only_with_the_lock(of: Invariants, backup: CassandraBackup, running: Running) -> str | None:
     leases = of.world.leases()
     held = all(leases.get(d.name) == backup.metadata.uid for d in backup.status.datacenters)
-    return None if held or running.operation.kind is Kind.CLEAR_SNAPSHOTS else f"the Lease is held by {leases}"
+    return None if held or running.operation.kind in _AFTER else f"the Lease is held by {leases}"
 
 
 def a_try_follows_a_failed_one(_: Invariants, backup: CassandraBackup, running: Running) -> str | None:
@@ -349,6 +364,18 @@ def no_record_after_another_end(of: Invariants, backup: CassandraBackup, running
     return f"a record is written, and the backup has ended: {backup.status.phase}" if wrong else None
 
 
+# --- when an object is gone
+
+
+def its_data_is_gone_too(of: Invariants, backup: CassandraBackup) -> str | None:
+    """Where that was wished, or it is said that it stays."""
+    if backup.spec.deletion_policy != DeletionPolicy.DELETE or not backup.status.start_time:
+        return None
+    left = [r.tag for r in of.world.agents.bucket.records.values() if r.backup_id == backup.metadata.uid]
+    said_so = (backup.metadata.uid, "RemoteDataRetained") in of.world.recorder.told
+    return f"the bucket still has {left}" if left and not said_so else None
+
+
 # --- in peace, when every backup has ended
 
 
@@ -395,6 +422,7 @@ ON_BEGIN: list[Work] = [
     few_upload_at_once, a_commit_names_all,
 ]  # fmt: skip
 ON_OVER: list[Work] = [no_record_after_another_end]
+ON_GONE: list[Gone] = [its_data_is_gone_too]
 AT_THE_END: list[End] = [
     nothing_is_left_on_an_agent, nothing_runs, nothing_is_held, an_operators_troubles_fail_no_backup,
 ]  # fmt: skip

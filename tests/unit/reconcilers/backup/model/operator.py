@@ -17,6 +17,7 @@ from controller.backoff import Backoff
 from controller.errors import ApiError, Conflict, NotLeading, ServerError, Timeout
 from controller.store import Store, StoreWriter
 from controller.watch import Apply, Delete, Init, InitApply, InitDone
+from reconcilers import labels
 from reconcilers.agents import Agents, AgentUnreachable
 from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
@@ -82,8 +83,10 @@ class Fates:
 class Feed:
     """One informer: it can stand still, and then catch up."""
 
-    def __init__(self, world: World, resource: Resource) -> None:
+    def __init__(self, world: World, resource: Resource, label: str = "") -> None:
+        """Of pods that carry ``label``, where it is given."""
         self.resource = resource
+        self._label = label
         self.store: Store[Any] = Store()
         self.stalled = False
         self._world = world
@@ -95,16 +98,20 @@ class Feed:
         self._handlers.append(handler)
 
     def list(self) -> None:
-        found = [(key, body) for (kind, key), body in self._world.server.objects.items() if kind == self.resource]
+        everything = self._world.server.objects.items()
+        found = [(key, body) for (kind, key), body in everything if kind == self.resource and self._concerns(body)]
         self._apply(
             Init(), *(InitApply(self._world.decoded(self.resource, key, body)) for key, body in found), InitDone()
         )
 
     def hear(self, told: Told) -> None:
-        if told[0] == self.resource:
+        if told[0] == self.resource and self._concerns(told[3] or told[2]):
             self._behind.append(told)
             if not self.stalled:
                 asyncio.get_running_loop().call_soon(self.catch_up)
+
+    def _concerns(self, body: Any) -> bool:
+        return not self._label or self._label in body["metadata"].get("labels", {})
 
     def catch_up(self, count: int = 1000) -> None:
         while self._behind and count > 0:
@@ -128,16 +135,23 @@ class Operator:
         self.written: dict[str, float] = {}  # by UID: when a status was last written
         self.knew: dict[Key, list[CassandraRestore]] = {}  # when the key's reconcile began
         clock: Any = world.clock
-        self.feeds = {resource: Feed(world, resource) for resource in KINDS}
-        self.operations = Operations(Agents(_Line(self), world.master), clock)
+        self.feeds = {kind: Feed(world, kind, labels.OPERATOR if kind == builtin.PODS else "") for kind in KINDS}
+        self.helpers = Feed(world, builtin.PODS, labels.INSPECTOR)
+        agents = Agents(_Line(self), world.master)
+        self.operations = Operations(agents, clock)
         self.operations._log = world.log
         feeds: Any = self.feeds
+        helpers: Any = self.helpers
         self.controller = backup_controller(
             client=_Wire(self),
             backups=feeds[BACKUPS],
             datacenters=feeds[DATACENTERS],
             restores=feeds[RESTORES],
             pod_informer=feeds[builtin.PODS],
+            inspectors=helpers,
+            agents=agents,
+            master=world.master,
+            garbage_grace=86400,
             operations=self.operations,
             recorder=world.recorder,
             clock=clock,
@@ -147,7 +161,7 @@ class Operator:
         )
         shell: Any = self.controller._shell
         shell._reconciler = _Watched(shell._reconciler, self)
-        for feed in self.feeds.values():
+        for feed in (*self.feeds.values(), self.helpers):
             feed.list()
             world.server.heard.append(feed.hear)
         self.tasks = [asyncio.create_task(work) for work in (self.controller.run(), self.operations.run())]
@@ -163,7 +177,7 @@ class Operator:
         if not self.alive:
             return
         self.alive = False
-        for feed in self.feeds.values():
+        for feed in (*self.feeds.values(), self.helpers):
             self.world.server.heard.remove(feed.hear)
         for task in self.tasks:
             task.cancel()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from controller.clock import rfc3339
-from reconcilers.api.backup_status import FINAL_PHASES
 from reconcilers.api.restore import RESTORES
 from reconcilers.backup import status as said
 from tests.unit.reconcilers.backup.model.invariants import Invariants
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 _LOOK = 5.0
 _SLACK = 150.0  # seconds: what is left of a backoff, of a request that hangs, of a clear
+_PATIENCE = 600.0  # of a deletion that nobody can do
 
 
 async def play(first: tuple[int, int], steps: Sequence[tuple[str, int, int]]) -> World:
@@ -68,7 +68,7 @@ async def _peace(world: World, *, silence: bool) -> None:
 async def _wait(world: World) -> None:
     """Each backup ends within its own deadlines; what was deleted goes."""
     peace = world.clock.monotonic()
-    while open_ := [b for b in world.backups() if b.status.phase not in FINAL_PHASES or b.metadata.finalizers]:
+    while open_ := [b for b in world.backups() if not b.ended or b.metadata.deletion_timestamp]:
         now = world.clock.monotonic()
         for backup in open_:
             _progress(world, backup, peace)
@@ -78,6 +78,7 @@ async def _wait(world: World) -> None:
             else:
                 limit = world.since(backup.metadata.creation_timestamp) + spec.starting_deadline_seconds
             limit = max(peace, limit) + spec.node_progress_deadline_seconds + _SLACK
+            limit += _PATIENCE if backup.metadata.deletion_timestamp else 0
             if now > limit:
                 world.breaks(
                     f"backup {backup.metadata.name} does not end: {status.phase}, {status.reason}: {status.message}"

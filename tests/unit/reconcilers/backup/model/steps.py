@@ -36,7 +36,7 @@ _OVERLAP = 20.0  # seconds: longer than a Lease
 _DEADLINES = ((600, 1200, 150), (600, 1200, 150), (25, 60, 20), (100, 30, 40))  # to start, in all, without progress
 _WISHES: tuple[dict[str, Any], ...] = (
     {}, {"nodeFailurePolicy": "AllowPartial", "minNodes": 1}, {"verify": "Hash"}, {"nodeFailurePolicy": "AllowPartial"},
-    {"ttlSecondsAfterFinished": 30},
+    {"ttlSecondsAfterFinished": 30, "deletionPolicy": "Delete"},
     {"nodeFailurePolicy": "AllowPartial", "minNodes": "50%", "verify": "Hash"},
 )  # fmt: skip
 _MISHAPS = (

@@ -15,6 +15,7 @@ from reconcilers import labels
 from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS
 from reconcilers.api.restore import RESTORES
+from reconcilers.identity import MasterKey
 from tests.api.crds.objects import body as least_body
 from tests.fakes.agents import FakeAgents
 from tests.fakes.apiserver import FakeApiServer
@@ -39,7 +40,7 @@ class World:
         self.agents = FakeAgents(self.clock)
         self.calls, self.requests = Fates(), Fates()
         self.operators: list[Operator] = []
-        self.master: Any = _Master()
+        self.master: Any = MasterKey(b"m" * 32)
         self.recorder: Any = _Recorder(self)
         self.log: Any = _Log(self)
         self.author: Operator | None = None  # of the write that is being made
@@ -216,16 +217,13 @@ class World:
         return (parse_rfc3339(moment) - self.clock.now()).total_seconds() + self.clock.monotonic()
 
 
-class _Master:
-    def token(self, _datacenter_uid: str) -> str:
-        return "token"
-
-
 class _Recorder:
     def __init__(self, world: World) -> None:
         self._world = world
+        self.told: set[tuple[str, str]] = set()  # UID, reason
 
     def event(self, _resource: object, obj: Any, _type: str, reason: str, message: str) -> None:
+        self.told.add((obj.metadata.uid, reason))
         self._world.say(f"event of {obj.metadata.name}: {reason}: {message}")
 
 
