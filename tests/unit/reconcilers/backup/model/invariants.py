@@ -262,7 +262,7 @@ def cancelled_is_wanted(_: Invariants, _old: CassandraBackup, new: CassandraBack
 
 
 def an_ended_backup_is_at_rest(of: Invariants, _old: CassandraBackup, new: CassandraBackup) -> str | None:
-    if not new.ended:
+    if not new.ended or new.status.phase == BackupPhase.DELETING:
         return None
     for agent, running in of.work(new.metadata.uid):
         operation = running.operation
