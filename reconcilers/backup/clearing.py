@@ -59,7 +59,7 @@ def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
     first_backup = [(operation_id(run, Kind.BACKUP, 1), Kind.BACKUP)]
     verifies = [(operation_id(run, Kind.VERIFY, n), Kind.VERIFY) for n in tries] if reads_back(run) else []
     commits = [(operation_id(run, Kind.COMMIT, n), Kind.COMMIT) for n in range(1, run.spec.retries + 2)]
-    commits = commits if _may_commit(run) else []
+    commits = commits if run.status.phase == BackupPhase.FINALIZING else []
     first_verify = [(operation_id(run, Kind.VERIFY, 1), Kind.VERIFY)] if reads_back(run) else []
     match node.phase:
         case said.PENDING:
@@ -80,10 +80,3 @@ def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
             return commits
         case _:
             return []
-
-
-def _may_commit(run: Run) -> bool:
-    """Also where the last uploads have ended, and that was not written yet."""
-    before = (said.PENDING, said.SNAPSHOTTING, said.SNAPSHOTTED)
-    sent = run.status.phase == BackupPhase.UPLOADING and all(n.phase not in before for n in run.status.nodes)
-    return sent or run.status.phase == BackupPhase.FINALIZING

@@ -61,8 +61,8 @@ async def test_one_datacenters_success_does_not_hide_why_another_failed() -> Non
         assert (status.reason, status.message) == ("AccessDenied", f"bar-0: {DENIED.message}")
 
 
-async def test_a_commit_that_began_before_it_was_said_is_cancelled_with_the_backup() -> None:
-    """The write of Finalizing fails, and then somebody cancels what is still Uploading for all that is written."""
+async def test_no_commit_begins_before_its_phase_is_written() -> None:
+    """Else a cancel would not look for it, and the record of a cancelled backup would come into the bucket later."""
     async with scene() as world:
         world.agents.script(Kind.COMMIT, seconds=60.0)
         await world.create_backup("backup", FOO)
@@ -71,10 +71,9 @@ async def test_a_commit_that_began_before_it_was_said_is_cancelled_with_the_back
             world.calls.plan(number, Fate.REFUSED)
         await world.passes(1.2)
         assert the(world).status.phase == "Uploading"
-        assert [o.state for a in world.agents for o in a.of_kind(Kind.COMMIT)] == ["Running"]
         await cancel(world)
         await until(world, "Cancelled")
-        assert [o.state for a in world.agents for o in a.of_kind(Kind.COMMIT)] == ["Cancelled"]
+        assert not any(agent.of_kind(Kind.COMMIT) for agent in world.agents)
 
 
 async def test_an_operator_that_was_away_asks_before_it_gives_a_node_up() -> None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from reconcilers.api.backup import CassandraBackup
 
 _LOOK = 5.0
-_SLACK = 150.0  # seconds: what is left of a backoff, of a request that hangs, of a clear
+_SLACK = 400.0  # seconds: what is left of a backoff, of a request that hangs, of a clear
+_LAST = 20.0  # seconds in which an ended backup gives back what it holds
 _PATIENCE = 600.0  # of a deletion that nobody can do
 
 
@@ -85,7 +86,7 @@ async def _wait(world: World) -> None:
                 )
         world.check()
         await world.passes(_LOOK)
-    await world.passes(1.0)
+    await world.passes(_LAST)
 
 
 def _progress(world: World, backup: CassandraBackup, peace: float) -> None:
