@@ -49,6 +49,10 @@ test: venv ## unit, contract and API rings: real API server and object stores, n
 test-unit: venv ## the unit ring alone: no process, no network
 	$(PY) -m pytest tests/unit $(ARGS)
 
+.PHONY: model
+model: venv ## 50,000 lives of backups with all that can go wrong, half an hour; make test has 2,000. MODEL_RUNS=...
+	MODEL_RUNS=$(or $(MODEL_RUNS),50000) $(PY) -m pytest tests/unit/reconcilers/backup/test_model.py $(ARGS)
+
 .PHONY: crash-matrix
 crash-matrix: venv ## a backup of 1 GiB whose agent is killed 50 times, on a real MinIO; minutes
 	dev/tool minio >/dev/null

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -77,7 +78,7 @@ def _verbs(given: common.Kind) -> Iterator[str]:
 
 def _fields(given: msgspec.Struct, path: str) -> Iterator[str]:
     not_yet = _NOT_YET.get(type(given), {})
-    for field in structs.fields(given):
+    for field in _described(type(given)):
         value, where = getattr(given, field.name), f"{path}.{field.encode_name}"
         if field.name in not_yet:
             default = _default(field)
@@ -90,6 +91,12 @@ def _fields(given: msgspec.Struct, path: str) -> Iterator[str]:
             for index, item in enumerate(value):
                 if isinstance(item, msgspec.Struct):
                     yield from _fields(item, f"{where}[{index}]")
+
+
+@cache
+def _described(kind: type[msgspec.Struct]) -> tuple[structs.FieldInfo, ...]:
+    """Evaluates every annotation, which took longer than the rest of a reconcile."""
+    return structs.fields(kind)
 
 
 def _default(field: structs.FieldInfo) -> Any:

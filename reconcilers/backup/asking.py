@@ -55,5 +55,9 @@ class Asking:
     def silent(self, view: View) -> bool:
         return view.silent_since is not None and self._clock.monotonic() - view.silent_since > _SILENT
 
+    def heard(self, view: View | None) -> bool:
+        """Whether a deadline says something of the node. Where it was only just asked, the operator was away."""
+        return view is None or view.operation is not None or self.silent(view)
+
     def forget(self, key: Key) -> None:
         self._operations.forget(key)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agent.protocol import ClearSpec, Kind
 from reconcilers.api.backup_status import BackupPhase
 from reconcilers.backup import status as said
+from reconcilers.backup.policy import overdue
 from reconcilers.backup.specs import operation_id, reads_back
 
 if TYPE_CHECKING:
@@ -15,27 +16,39 @@ if TYPE_CHECKING:
     from reconcilers.api.backup_status import BackupNode
     from reconcilers.backup.asking import Asking
     from reconcilers.backup.run import Run
+    from reconcilers.operations import View
 
 
-def uncleared(run: Run, asking: Asking, nodes: Iterable[BackupNode]) -> list[str]:
-    """Pods on which something of this backup may still run, or its snapshot stand. A silent node is not waited for:
-    its agent sweeps what no operation of its own claims.
+def uncleared(run: Run, asking: Asking, nodes: Iterable[BackupNode]) -> dict[str, bool]:
+    """Pods on which something of this backup may still run, or its snapshot stand; and whether each is given up. A
+    silent node is not waited for: its agent sweeps what no operation of its own claims.
     """
-    return [node.pod for node in nodes if not _cleared(run, asking, node)]
+    views = {node.pod: _clear(run, asking, node) for node in nodes}
+    left = {pod: view for pod, view in views.items() if view and not view.done and not asking.silent(view)}
+    return {pod: _too_late(run, asking, view) for pod, view in left.items()}
 
 
-def _cleared(run: Run, asking: Asking, node: BackupNode) -> bool:
+def _too_late(run: Run, asking: Asking, view: View) -> bool:
+    """The operator may have been away since the end was decided: a clear has its own time, from when it began."""
+    clears = view.operation is not None and view.operation.kind is Kind.CLEAR_SNAPSHOTS
+    since = [run.aborting_since, said.moment(view.moved_at) if clears else None]
+    limit = run.spec.node_progress_deadline_seconds
+    return asking.heard(view) and all(overdue(one, limit, run.now) for one in since if one is not None)
+
+
+def _clear(run: Run, asking: Asking, node: BackupNode) -> View | None:
+    """How far that is; None where no pod is."""
     address = asking.address(run, node)
     if address is None or (node.phase == said.FAILED and not node.attempts):  # it was down before anything began
-        return True
+        return None
     started = [asking.cancel(run, address, operation_id, kind) for operation_id, kind in _perhaps_started(run, node)]
-    if not all(view.done for view in started):
-        return any(asking.silent(view) for view in started)
+    under_way = [view for view in started if not view.done]
+    if under_way:
+        return next((view for view in under_way if asking.silent(view)), under_way[0])
     if node.phase not in (said.COMPLETED, said.FAILED):
         node.phase, node.reason, node.message = said.CANCELLED, "", ""
     spec = ClearSpec(tag=run.status.snapshot_tag)
-    view = asking.want(run, node, f"{run.uid}.clear", Kind.CLEAR_SNAPSHOTS, lambda: spec)
-    return view is None or view.done or asking.silent(view)
+    return asking.want(run, node, f"{run.uid}.clear", Kind.CLEAR_SNAPSHOTS, lambda: spec)
 
 
 def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
@@ -45,6 +58,8 @@ def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
     backups = [(operation_id(run, Kind.BACKUP, n), Kind.BACKUP) for n in tries]
     first_backup = [(operation_id(run, Kind.BACKUP, 1), Kind.BACKUP)]
     verifies = [(operation_id(run, Kind.VERIFY, n), Kind.VERIFY) for n in tries] if reads_back(run) else []
+    commits = [(operation_id(run, Kind.COMMIT, n), Kind.COMMIT) for n in range(1, run.spec.retries + 2)]
+    commits = commits if run.status.phase == BackupPhase.FINALIZING else []
     first_verify = [(operation_id(run, Kind.VERIFY, 1), Kind.VERIFY)] if reads_back(run) else []
     match node.phase:
         case said.PENDING:
@@ -54,14 +69,14 @@ def _perhaps_started(run: Run, node: BackupNode) -> list[tuple[str, Kind]]:
         case said.SNAPSHOTTED:
             return first_backup
         case said.UPLOADING:
-            return backups + first_verify
+            return backups + first_verify + commits
         case said.UPLOADED:
-            return first_verify
+            return first_verify + commits
         case said.VERIFYING:
-            return verifies
+            return verifies + commits
         case said.FAILED:
             return snapshots + backups + verifies
-        case said.COMPLETED if run.status.phase == BackupPhase.FINALIZING:
-            return [(operation_id(run, Kind.COMMIT, n), Kind.COMMIT) for n in range(1, run.spec.retries + 2)]
+        case said.COMPLETED:
+            return commits
         case _:
             return []

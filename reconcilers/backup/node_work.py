@@ -36,7 +36,8 @@ def retry_due(run: Run, node: BackupNode) -> bool:
     return True
 
 
-def take(run: Run, node: BackupNode, view: View | None, finished: str) -> None:
+def take(run: Run, node: BackupNode, view: View | None, finished: str, *, heard: bool) -> None:
+    """``heard``: whether its agent had the time to answer."""
     if view is not None:
         said.observe(node, view)
     tries = node.attempts + (policy.restarts(view) if view else 0)
@@ -57,7 +58,7 @@ def take(run: Run, node: BackupNode, view: View | None, finished: str) -> None:
             if tries > run.spec.retries + 1:
                 message = f"its agent was restarted {tries - node.attempts} times: see its log"
                 run.fail(node, "AgentRestarted", message)
-            elif policy.overdue(said.moment(node.last_progress_time), limit, run.now):
+            elif heard and policy.overdue(said.moment(node.last_progress_time), limit, run.now):
                 silence = f": {view.silence}" if view is not None and view.silence else ""
                 run.fail(node, "NoProgress", f"no progress for {limit} s{silence}")
 

@@ -165,7 +165,7 @@ class Nodes:
             run.status.schema_version = str(result.get("schemaVersion", "")) or run.status.schema_version
         return done
 
-    def uncleared(self, run: Run) -> list[str]:
+    def uncleared(self, run: Run) -> dict[str, bool]:
         """See ``clearing``."""
         return clearing.uncleared(run, self._asking, run.status.nodes)
 
@@ -188,7 +188,7 @@ class Nodes:
                 continue
             operation_id = specs.operation_id(run, kind, node.attempts)
             view = self._asking.want(run, node, operation_id, kind, functools.partial(spec, node))
-            node_work.take(run, node, view, finished)
+            node_work.take(run, node, view, finished, heard=self._asking.heard(view))
         if failed := partial.failed(run.status.nodes):
             if not partial.enough(run.spec, run.status.nodes):
                 last = max(failed, key=lambda n: n.completion_time)

@@ -58,7 +58,7 @@ def judge(view: View, *, attempts: int, retries: int) -> Verdict:
     if operation.state is State.SUCCEEDED:
         return Succeeded()
     error = operation.error
-    reason = error.reason if error else operation.state.value
+    reason = error.reason if error else f"Operation{operation.state}"
     message = error.message if error else f"the agent's operation ended {operation.state.value}"
     if error is not None and error.retryable and attempts <= retries:
         return TryAgain(reason, message)

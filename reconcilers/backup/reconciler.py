@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from reconcilers.backup.select import Selector
 from reconcilers.status_writer import SLOT, StatusWriter
 
+# Nothing of a phase begins before the phase is in the status: what is to be undone is found by it.
+_WRITE_FIRST = RequeueAfter(0, "the phase is written first")
 _RELEASED_AFTER = 3600  # seconds after its end: older ones are not looked at again when an operator starts
 _LOOK_AGAIN = 5.0  # counters and deadlines are looked at this often; nothing is written unless something changed
 
@@ -122,10 +124,13 @@ class BackupReconciler:
                 )
         if not run.aborting:
             return None
-        if started and (left := self._nodes.uncleared(run)):
-            if not overdue(run.aborting_since, spec.node_progress_deadline_seconds, run.now):
-                return RequeueAfter(_LOOK_AGAIN, "clearing snapshots")
-            status.message += f"; the snapshot may still stand on {_some(left)}: their agents clear it within a day"
+        if started and not run.decided:
+            return _WRITE_FIRST  # what is cancelled before would look as if it were the reason
+        left = self._nodes.uncleared(run) if started else {}
+        if not all(left.values()):
+            return RequeueAfter(_LOOK_AGAIN, "clearing snapshots")
+        if left:
+            status.message += f"; the snapshot may still stand on {_some([*left])}: their agents clear it within a day"
         ended_on_purpose = status.reason in ("Cancelled", "Deleted")
         run.end(BackupPhase.CANCELLED if ended_on_purpose else BackupPhase.FAILED, status.reason, status.message)
         return Done()
@@ -139,7 +144,7 @@ class BackupReconciler:
         if not await self._selector.select(run):
             return Done() if run.ended else RequeueAfter(_LOOK_AGAIN, run.status.reason)
         run.status.phase = BackupPhase.QUEUED
-        return RequeueAfter(_LOOK_AGAIN, "selected")  # nothing may start before the selection is written
+        return _WRITE_FIRST
 
     async def _enqueue(self, run: Run) -> Outcome | None:
         """One run a datacenter: wait for restores and for backups that are ahead."""
@@ -163,7 +168,7 @@ class BackupReconciler:
         run.status.queue_position = 0
         run.status.reason = run.status.message = ""
         run.say("Running", "True", "Started", "the backup has left the queue")
-        return None
+        return _WRITE_FIRST
 
     async def _probe(self, run: Run) -> Outcome | None:
         return await self._going(run, finished=self._nodes.probed(run))
@@ -177,7 +182,7 @@ class BackupReconciler:
         run.status.snapshot_time = rfc3339(run.now)
         kept, nodes = len(partial.going(run.status.nodes)), len(run.status.nodes)
         run.event("SnapshotTaken", f"snapshots stand on {'all ' if kept == nodes else f'{kept} of '}{nodes} nodes")
-        return None
+        return _WRITE_FIRST
 
     async def _upload(self, run: Run) -> Outcome | None:
         if run.status.phase != BackupPhase.UPLOADING:
@@ -185,7 +190,7 @@ class BackupReconciler:
         if (outcome := await self._going(run, finished=self._nodes.uploaded(run))) is not None:
             return outcome
         run.status.phase = BackupPhase.FINALIZING
-        return None
+        return _WRITE_FIRST
 
     async def _verify(self, run: Run) -> Outcome | None:
         return await self._going(run, finished=self._nodes.verified(run))

@@ -38,6 +38,7 @@ class Run:
     now: dt.datetime
     status: BackupStatus = field(init=False)
     events: list[Event] = field(default_factory=list)
+    decided: bool = field(init=False)  # that it is to end is written
     outdated: bool = False  # the object itself was changed meanwhile: the next reconcile sees it as it is now
 
     def __post_init__(self) -> None:
@@ -45,6 +46,7 @@ class Run:
         self.status.observed_generation = self.backup.metadata.generation
         if not self.status.phase:
             self.status.phase = BackupPhase.PENDING
+        self.decided = self.aborting
 
     @property
     def key(self) -> Key:

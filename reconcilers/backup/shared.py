@@ -69,7 +69,7 @@ class Shared:
                 self._try_again(run, node, key, last, reason, message)
                 return None
         start = said.moment(max(since, view.moved_at if view is not None else ""))
-        if policy.overdue(start, run.spec.node_progress_deadline_seconds, run.now):
+        if self._asking.heard(view) and policy.overdue(start, run.spec.node_progress_deadline_seconds, run.now):
             silence = view.silence if view and view.silence else "no answer"
             return GaveUp(node, "AgentUnreachable", silence, silent=True)
         return None

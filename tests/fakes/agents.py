@@ -43,10 +43,13 @@ from controller.clock import rfc3339
 from reconcilers.agents import Address, AgentUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reconcilers.identity import MasterKey
     from tests.fakes.clock import FakeClock
 
 DENIED = Failure(reason="AccessDenied", message="s3://bucket: put: Access Denied: allow s3:PutObject")
+_TAG_EXISTS = Failure(reason="SnapshotTagExists", message="another backup has the tag")
 THROTTLED = Failure(reason="StorageThrottled", message="s3://bucket: put: SlowDown", retryable=True)
 
 
@@ -172,6 +175,8 @@ class FakeAgent:
         """As a PUT, or as an init container that reads its plan."""
         self.executed[operation_id] += 1
         found = self.journal[operation_id] = Running(self, operation_id, kind, spec)
+        for hear in self.world.begun:
+            hear(found)
         found.begin()
         return found
 
@@ -258,7 +263,7 @@ class Running:
         operation.attempts += 1
         operation.started_at, operation.last_progress_at = operation.started_at or now, now
         self._bump()
-        if operation.kind is Kind.BACKUP and self.spec["tag"] not in self.agent.snapshots:
+        if operation.kind is Kind.BACKUP and self.spec["tag"] not in self.agent.snapshots and not self._adopts():
             self._end(State.FAILED, Failure(reason="SnapshotGone", message="there is no snapshot", retryable=True))
             return
         if operation.kind in (Kind.BACKUP, Kind.RESTORE, Kind.VERIFY) and not again:
@@ -314,21 +319,47 @@ class Running:
         self._timer = self._clock.call_later(step, due)
 
     def _finish(self) -> None:
+        if self.operation.kind is Kind.CLEAR_SNAPSHOTS and self._in_use():
+            self._tick(self.agent.world.tick)
+            return
         failures = self.script.fail
         failure = failures.popleft() if failures else None
         if failure is None:
             failure = self._effect()
         self._end(State.FAILED if failure else State.SUCCEEDED, failure)
 
+    def _in_use(self) -> bool:
+        """A clear waits for whoever still uses the snapshot."""
+        return any(
+            other.operation.kind in (Kind.SNAPSHOT, Kind.BACKUP)
+            and other.spec["tag"] == self.spec["tag"]
+            and not other.operation.state.final
+            for other in self.agent.journal.values()
+        )
+
+    def _taken(self) -> bool:
+        """The tag is another backup's, a whole one's."""
+        record = self.agent.world.bucket.records.get((self.spec["cluster"], self.spec["datacenter"], self.spec["tag"]))
+        return record is not None and record.backup_id != self.spec["backupId"]
+
+    def _digest(self) -> str:
+        return hashlib.sha256(f"{self.agent.pod}{self.spec['tag']}{self.spec['backupId']}".encode()).hexdigest()
+
+    def _adopts(self) -> bool:
+        """An earlier try has written the manifest."""
+        return self.agent.world.bucket.manifests.get((self.spec["tag"], self.agent.pod)) == self._digest()
+
     def _effect(self) -> Failure | None:
         agent, spec, world = self.agent, self.spec, self.agent.world
         match self.operation.kind:
+            case Kind.PROBE:
+                return self._probe()
             case Kind.SNAPSHOT:
                 agent.snapshots.add(spec["tag"])
                 world.note("snapshot", agent.pod)
             case Kind.BACKUP:
                 world.note("uploaded", agent.pod)
-                digest = hashlib.sha256(f"{agent.pod}{spec['tag']}".encode()).hexdigest()
+                digest = self._digest()
                 world.bucket.send(spec["tag"], agent.pod, spec["backupId"], digest, world.clock.monotonic())
                 script = self.script
                 self.operation.progress.bytes_done = script.bytes
@@ -339,11 +370,6 @@ class Running:
                 self.operation.result = msgspec.to_builtins(answer)
             case Kind.COMMIT:
                 return self._commit()
-            case Kind.PROBE:
-                there = world.bucket.records.get((spec["cluster"], spec["datacenter"], spec["tag"]))
-                if there is not None and there.backup_id != spec["backupId"]:
-                    return Failure(reason="SnapshotTagExists", message="another backup has the tag")
-                self.operation.result = dict(self.script.result)
             case Kind.VERIFY:
                 if world.bucket.manifests.get((spec["tag"], agent.pod)) != spec["digest"]:
                     return Failure(reason="BackupNotFound", message="there is no such manifest")
@@ -358,6 +384,10 @@ class Running:
                 self.operation.result = dict(self.script.result)
         return None
 
+    def _probe(self) -> Failure | None:
+        self.operation.result = dict(self.script.result)
+        return _TAG_EXISTS if self._taken() else None
+
     def _clean(self) -> Failure | None:
         world, spec = self.agent.world, self.spec
         world.note(self.operation.kind, spec.get("node") or spec["tag"])
@@ -371,6 +401,8 @@ class Running:
     def _commit(self) -> Failure | None:
         world, spec = self.agent.world, self.spec
         nodes = [msgspec.convert(n, NodeDigest) for n in spec["nodes"]]
+        if self._taken():
+            return _TAG_EXISTS
         for node in nodes:
             if world.bucket.manifests.get((spec["tag"], node.node)) != node.digest:
                 return Failure(reason="ManifestMissing", message=f"there is no manifest of {node.node}")
@@ -395,6 +427,8 @@ class Running:
             self.agent.snapshots.discard(tag)
         operation.state, operation.error = state, failure
         operation.finished_at = self.agent.now()
+        for hear in self.agent.world.over:
+            hear(self)
         self._bump()
 
     def _bump(self) -> None:
@@ -416,6 +450,8 @@ class FakeAgents:
         self.order: list[tuple[str, str]] = []
         self.requests: list[tuple[str, str, str]] = []  # pod, method, path
         self.inspected: list[dict[str, str]] = []
+        self.begun: list[Callable[[Running], None]] = []  # called before an operation begins from nothing
+        self.over: list[Callable[[Running], None]] = []  # called when one is final
         self.catalog_refusal: Refusal | None = None
         self.tokens: MasterKey | None = None  # given, every request must carry its datacenter's
         self._by_ip: dict[str, FakeAgent] = {}

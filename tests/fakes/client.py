@@ -57,7 +57,9 @@ class FakeClient:
         old = self.objects.get((resource, key), {"metadata": {"uid": f"uid-{next(self._versions)}"}})
         return await self._answer("apply", resource, key, self._store(resource, key, _merged(old, body)))
 
-    async def patch(self, resource: Resource, key: Key, patch: list[dict[str, Any]] | dict[str, Any]) -> dict[str, Any]:
+    async def patch(
+        self, resource: Resource, key: Key, patch: list[dict[str, Any]] | dict[str, Any], *, subresource: str = ""
+    ) -> dict[str, Any]:
         await self._request("patch", resource, key)
         old = self._found(resource, key)
         if isinstance(patch, list):
