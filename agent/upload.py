@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 SINGLE = 32 << 20  # bytes; up to here one PUT
 PART = 16 << 20  # bytes; grows only where the store's number of parts asks for it
+_HELD = 3  # times its size: a segment that is compressed, encrypted and sent
 _ABORT_TIMEOUT = 5.0
 
 
@@ -116,7 +117,7 @@ class Uploader:
 
     async def _put_segment(self, upload: Parts) -> None:
         item = upload.item
-        async with self._flow.slot(2 * item.size, whole=True):
+        async with self._flow.slot(_HELD * item.size, whole=True):
             data, sums = await asyncio.to_thread(upload.segment, 1)
             (member,) = item.members
             content = (sums.crc32 or 0) if member.data else sums.crc32c
@@ -154,7 +155,7 @@ class Uploader:
         if whole and number == 1:
             await upload.others()
         length = upload.range(number)[1]
-        async with self._flow.slot(2 * length if whole else length, whole=whole):
+        async with self._flow.slot(_HELD * length if whole else length, whole=whole):
             if upload.over:
                 return
             self._unfinished.add(upload)
