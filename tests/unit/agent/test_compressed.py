@@ -148,6 +148,25 @@ async def test_what_was_changed_is_corrupt(node: Node, tmp_path: Path, how: str)
     assert caught.value.kind is StoreKind.CORRUPT
 
 
+async def test_encrypted_segments_keep_their_places(tmp_path: Path) -> None:
+    """Two of one size, which change places."""
+    node = Node(tmp_path)
+    node.coding = CODINGS["both"]
+    item = planned(node, tmp_path / "one", bytes(MIB) + b"\1" * MIB + b"\2" * 10)
+    await node.send(item)
+    made = node.coding.segments(item.key)
+    assert made is not None
+    whole = await read_all(node.memory, f"r/{item.key}", 9 * MIB)
+    one, other, _ = made.read_header(whole[: made.header_size])
+    assert one == other
+    begin = made.header_size
+    swapped = whole[begin + one : begin + 2 * one] + whole[begin : begin + one]
+    await node.memory.put(f"r/{item.key}", BytesBody(whole[:begin] + swapped + whole[begin + 2 * one :]))
+    with pytest.raises(StoreError) as caught:
+        await read(node, item)
+    assert caught.value.kind is StoreKind.CORRUPT
+
+
 async def test_a_bomb_never_unfolds(tmp_path: Path) -> None:
     """A segment that says it is 1 MiB and is 1 GiB."""
     node = Node(tmp_path)
