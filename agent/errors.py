@@ -39,6 +39,7 @@ class Reason(StrEnum):
     TABLE_NOT_FOUND = "TableNotFound"
     NOTHING_TO_BACK_UP = "NothingToBackUp"
     BACKUP_NOT_FOUND = "BackupNotFound"
+    BACKUP_AMBIGUOUS = "BackupAmbiguous"
     MANIFEST_MISSING = "ManifestMissing"
     MANIFEST_CHANGED = "ManifestChanged"
     MANIFEST_INVALID = "ManifestInvalid"

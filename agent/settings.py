@@ -37,6 +37,9 @@ class Settings:
     encryption_keys: Path | None = None  # a file or a directory, see agent/keys.py
     compress: bool = False
     memory_limit: int | None = None
+    least_grace: int = (
+        3600  # seconds; a collector with a shorter grace is refused. Less is for tests of a whole cluster
+    )
     failure_linger: float = 600.0  # seconds that a failed restore stays readable before init ends
 
     @property
@@ -69,6 +72,7 @@ class Settings:
             encryption_keys=Path(env["AGENT_ENCRYPTION_KEYS"]) if env.get("AGENT_ENCRYPTION_KEYS") else None,
             compress=_compression(env),
             memory_limit=_number(env, "CASSANDRA_MEMORY_LIMIT"),
+            least_grace=_number(env, "AGENT_LEAST_GRACE") or cls.least_grace,
             failure_linger=float(_number(env, "AGENT_FAILURE_LINGER") or cls.failure_linger),
         )
 

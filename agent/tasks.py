@@ -77,9 +77,9 @@ class ProbeHandler:
 
     async def run(self, job: Job, spec: ProbeSpec) -> dict[str, Any]:
         await job.enter("Probing")
-        coding = await asyncio.to_thread(self._codings)  # a key that cannot be used is told before a snapshot is taken
         if spec.entities:
             scope.check_there(spec.entities, await self._tables())
+        coding = await asyncio.to_thread(self._codings)  # a key that cannot be used is told before a snapshot is taken
         path = NodePath(spec.cluster, spec.datacenter, self._pod or "probe")
         async with self._open_store(spec.location) as store:
             record = await records.find_record(store, spec.cluster, spec.tag, spec.datacenter)

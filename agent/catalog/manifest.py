@@ -100,8 +100,8 @@ class Manifest(Wire):
         default_factory=dict
     )  # of cassandra.yaml, what a restore must carry over
     totals: Totals = msgspec.field(default_factory=Totals)
-    key_ids: list[str] = msgspec.field(default_factory=list)  # without these keys it cannot be restored
     entities: list[str] = msgspec.field(default_factory=list)  # that the backup is of (agent/scope.py); none is all
+    key_ids: list[str] = msgspec.field(default_factory=list)  # without these keys it cannot be restored
 
 
 class Pending(Wire):

@@ -182,8 +182,8 @@ async def _dry_run(arguments: Namespace, console: Console, open_store: Opener, f
     location = options.location(arguments)
     coding = await asyncio.to_thread(options.codings(arguments))
     planned = await plan(
-        open_store, location, found, tag, snapshot=arguments.snapshot, full=arguments.full, coding=coding,
-        entities=options.entities(arguments),
+        open_store, location, found, tag,
+        snapshot=arguments.snapshot, full=arguments.full, coding=coding, entities=options.entities(arguments),
     )  # fmt: skip
     console.value({"tag": tag, "node": found.name, "dryRun": True, **msgspec.to_builtins(planned)})
     console.line(f"{tag}: {files(planned.send_files)}, {size(planned.send_bytes)} would be sent")

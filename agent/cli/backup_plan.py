@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from agent import catalog, integrity, records, sstables
 from agent.catalog import NodePath
 from agent.cli import live
-from agent.coding import AS_IT_IS
 from agent.errors import AgentError, Reason
 from agent.plan import Plan
 from agent.protocol import Wire
@@ -43,8 +42,8 @@ async def plan(
     *,
     snapshot: str | None,
     full: bool,
+    coding: Coding,
     entities: Sequence[str] = (),
-    coding: Coding = AS_IT_IS,
 ) -> Planned:
     """Of ``snapshot``, else of what the tables have now. SnapshotTagExists when the backup could not be made."""
     path = NodePath(node.cluster, node.datacenter, node.name)

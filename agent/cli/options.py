@@ -100,19 +100,6 @@ def add_transfer(parser: ArgumentParser) -> None:
     )
 
 
-def add_keys(parser: ArgumentParser, *, writes: bool = False) -> None:
-    parser.add_argument(
-        "--encryption-keys", type=Path, metavar="PATH", default=os.environ.get("AGENT_ENCRYPTION_KEYS") or None,
-        help=f"a key's file or a directory of several{', of which the last by name encrypts' if writes else ''}; by"
-        " default $AGENT_ENCRYPTION_KEYS, and none where that is not set",
-    )  # fmt: skip
-
-
-def codings(arguments: Namespace) -> Codings:
-    path = None if arguments.encryption_keys is None else Path(arguments.encryption_keys)
-    return coding.from_files(path, compress=getattr(arguments, "compress", False))
-
-
 def add_entities(parser: ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--keyspaces", metavar="NAMES", help="only these, separated by commas; all by default")
@@ -130,6 +117,19 @@ def entities(arguments: Namespace) -> list[str]:
         return scope.checked(names)
     except AgentError as error:
         raise UsageError(error.message) from error
+
+
+def add_keys(parser: ArgumentParser, *, writes: bool = False) -> None:
+    parser.add_argument(
+        "--encryption-keys", type=Path, metavar="PATH", default=os.environ.get("AGENT_ENCRYPTION_KEYS") or None,
+        help=f"a key's file or a directory of several{', of which the last by name encrypts' if writes else ''}; by"
+        " default $AGENT_ENCRYPTION_KEYS, and none where that is not set",
+    )  # fmt: skip
+
+
+def codings(arguments: Namespace) -> Codings:
+    path = None if arguments.encryption_keys is None else Path(arguments.encryption_keys)
+    return coding.from_files(path, compress=getattr(arguments, "compress", False))
 
 
 def add_dry_run(parser: ArgumentParser) -> None:
