@@ -19,7 +19,7 @@ import zstandard
 from isal.isal_zlib import crc32
 
 from agent import integrity
-from agent.catalog import FRAME, OVERHEAD, frames
+from agent.catalog import FRAME, OVERHEAD, SEGMENTS, frames, segment_size
 from agent.errors import reading
 from agent.frames import BadFrame
 from agent.integrity import Sums
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from agent.integrity import StrPath
     from backends.streams import Sink
 
-SEGMENT = 16 << 20  # bytes of content
-_MOST = 900  # segments; a store takes 1,000 parts and more
-LARGEST = _MOST * (64 << 20)  # bytes of content; a segment is held in memory
+LARGEST = SEGMENTS * (64 << 20)  # bytes of content; a segment is held in memory
 _LEAST = 5 << 20  # bytes; S3's least part that is not the last
 _LEVEL = 3
 _READ = 1 << 20
@@ -48,7 +46,7 @@ class Segments:
 
     def __init__(self, content: int, sealer: Sealer | None) -> None:
         self.content = content
-        self.size = max(SEGMENT, -(-content // (_MOST * _READ)) * _READ)
+        self.size = segment_size(content)
         self.count = -(-content // self.size)
         self._sealer = sealer
 
