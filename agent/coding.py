@@ -99,17 +99,20 @@ class Coding:
         """It, with the checksums as they are; masked ones stay where the key is not here. Blocks."""
         if manifest.format < MANIFEST_FORMAT:
             return manifest
-        known: list[Sums | None] = [
-            self.sums(catalog.split_key(one.key)[0]) if self.has(one.key) else None for one in manifest.objects
-        ]
         for table in manifest.tables:
             for sstable in table.sstables:
                 components = list(sstable.components)
+                known: dict[int, Sums] = {}  # an SSTable has few objects
                 for one in components:
-                    if one.size and (sums := known[one.object]) is not None:
-                        one.crc = sums(one.name, one.crc)
+                    if one.size:
+                        if one.object not in known:
+                            known[one.object] = self._own(manifest.objects[one.object].key)
+                        one.crc = known[one.object](one.name, one.crc)
                 sstable.components = catalog.like(sstable.components, components)
         return manifest
+
+    def _own(self, key: str) -> Sums:
+        return self.sums(catalog.split_key(key)[0]) if self.has(key) else _same
 
 
 AS_IT_IS = Coding()

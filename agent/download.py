@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent import integrity
+from agent import catalog, integrity
 from agent.catalog import DATA
 from agent.errors import AgentError, Reason
 from agent.flow import side_by_side
@@ -91,7 +91,8 @@ class Downloader:
     def _ranges(self, files: Iterable[Wanted], opened: set[_Large], syncer: Syncer) -> Iterator[Work]:
         for wanted in files:
             size = wanted.component.size
-            file = _Large(wanted, size if size <= 2 * self._range else self._range, opened)
+            least = max(self._range, catalog.unit(wanted.key, size))  # a segment is read as a whole
+            file = _Large(wanted, size if size <= 2 * least else least, opened)
             for offset in range(0, size, file.range):
                 yield partial(self._fetch_range, file, offset, syncer)
 

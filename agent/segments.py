@@ -10,6 +10,7 @@ the header, so it is sent when the others are there. How many there are follows 
 
 from __future__ import annotations
 
+import io
 import os
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -18,22 +19,20 @@ import zstandard
 from isal.isal_zlib import crc32
 
 from agent import integrity
-from agent.catalog import FRAME, OVERHEAD, frames
+from agent.catalog import FRAME, OVERHEAD, SEGMENTS, frames, segment_size
 from agent.errors import reading
 from agent.frames import BadFrame
 from agent.integrity import Sums
 from backends.checksums import combine, crc32c
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from agent.frames import Sealer
     from agent.integrity import StrPath
     from backends.streams import Sink
 
-SEGMENT = 16 << 20  # bytes of content
-_MOST = 900  # segments; a store takes 1,000 parts and more
-LARGEST = _MOST * (64 << 20)  # bytes of content; a segment is held in memory
+LARGEST = SEGMENTS * (64 << 20)  # bytes of content; a segment is held in memory
 _LEAST = 5 << 20  # bytes; S3's least part that is not the last
 _LEVEL = 3
 _READ = 1 << 20
@@ -47,7 +46,7 @@ class Segments:
 
     def __init__(self, content: int, sealer: Sealer | None) -> None:
         self.content = content
-        self.size = max(SEGMENT, -(-content // (_MOST * _READ)) * _READ)
+        self.size = segment_size(content)
         self.count = -(-content // self.size)
         self._sealer = sealer
 
@@ -118,15 +117,17 @@ class Unpacking:
     """
 
     def __init__(self, sink: Sink, begin: int, end: int, size: int) -> None:
-        self._sink = sink
-        self._begin = begin
-        self._end = end
         self._size = size
-        self._position = self._packed = 0
-        self.passed = 0  # bytes that went on
+        self._packed = 0
+        self._content = _Content(sink, begin, end, size)
         decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-        writer: Any = _Writer(self._pass)
-        self._stream = decompressor.stream_writer(writer, write_size=_READ, closefd=False)
+        file: Any = self._content  # all that is asked of it is to write
+        self._stream = decompressor.stream_writer(file, write_size=_READ, closefd=False)
+
+    @property
+    def passed(self) -> int:
+        """Bytes that went on."""
+        return self._content.passed
 
     def write(self, data: bytes | memoryview) -> None:
         self._packed += len(data)
@@ -137,37 +138,37 @@ class Unpacking:
 
     def finish(self, packed: int) -> None:
         """After ``packed`` bytes."""
-        if (self._position, self._packed) != (self._size, packed):
-            raise BadFrame(
-                f"a segment of it has {self._packed} bytes of {packed}, and {self._position} of {self._size}"
-            )
+        if self._packed != packed or self._content.position != self._size:
+            raise BadFrame(f"a segment of it ends early: {self._packed} bytes of {packed}")
 
-    def _pass(self, data: bytes) -> None:
-        begin, end = self._position, self._position + len(data)
+
+class _Content:
+    """Takes what comes out. Apart from Unpacking, which would hold itself by it, and two MiB of zstd's with it."""
+
+    def __init__(self, sink: Sink, begin: int, end: int, size: int) -> None:
+        self._sink = sink
+        self._begin = begin
+        self._end = end
+        self._size = size
+        self.position = 0
+        self.passed = 0
+
+    def write(self, data: bytes) -> int:
+        begin, end = self.position, self.position + len(data)
         if end > self._size:
             raise BadFrame(f"a segment of it has more than its {self._size} bytes")
-        self._position = end
+        self.position = end
         low, high = max(begin, self._begin), min(end, self._end)
         if low < high:
             self.passed += high - low
             self._sink(memoryview(data)[low - begin : high - begin])
-
-
-class _Writer:
-    """All that zstandard asks of a file."""
-
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self._take = take
-
-    def write(self, data: bytes) -> int:
-        self._take(data)
         return len(data)
 
 
 def _compress(path: StrPath, offset: int, length: int, *, digest: bool) -> tuple[bytes, int]:
     """(a zstd frame, the checksum of its content). SnapshotGone for a file that is gone or too short."""
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
-    pieces: list[bytes] = []
+    found = io.BytesIO()  # gives what it holds without a second copy
     crc = 0
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -180,9 +181,9 @@ def _compress(path: StrPath, offset: int, length: int, *, digest: bool) -> tuple
             if len(data) < want:
                 raise integrity.changed(path, "it is shorter than it was")
             crc = crc32(data, crc) if digest else crc32c(data, crc)
-            pieces.append(compressor.compress(data))
+            found.write(compressor.compress(data))
             os.posix_fadvise(descriptor, begin, want, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
-    pieces.append(compressor.flush())
-    return b"".join(pieces), crc
+    found.write(compressor.flush())
+    return found.getvalue(), crc

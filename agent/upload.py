@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from agent.plan import Sendable
     from agent.segments import Segments
     from agent.uploads import UploadJournal
-    from backends.base import Body, ObjectStore
+    from backends.base import ObjectStore, Part
 
     Work = Callable[[], Awaitable[None]]
 
 SINGLE = 32 << 20  # bytes; up to here one PUT
 PART = 16 << 20  # bytes; grows only where the store's number of parts asks for it
+_HELD = 3  # times its size: a segment that is compressed, encrypted and sent
 _ABORT_TIMEOUT = 5.0
 
 
@@ -116,7 +117,7 @@ class Uploader:
 
     async def _put_segment(self, upload: Parts) -> None:
         item = upload.item
-        async with self._flow.slot(2 * item.size, whole=True):
+        async with self._flow.slot(_HELD * item.size, whole=True):
             data, sums = await asyncio.to_thread(upload.segment, 1)
             (member,) = item.members
             content = (sums.crc32 or 0) if member.data else sums.crc32c
@@ -154,7 +155,7 @@ class Uploader:
         if whole and number == 1:
             await upload.others()
         length = upload.range(number)[1]
-        async with self._flow.slot(2 * length if whole else length, whole=whole):
+        async with self._flow.slot(_HELD * length if whole else length, whole=whole):
             if upload.over:
                 return
             self._unfinished.add(upload)
@@ -171,29 +172,26 @@ class Uploader:
             await self._complete(upload)
 
     async def _send_part(self, upload: Parts, number: int) -> None:
+        send = self._send_range if upload.segments is None else self._send_segment
+        part, sums = await send(upload, number)
+        if self._journal is not None:
+            await self._journal.sent(upload.id, part, sums)
+        upload.add(part, sums)
+
+    async def _send_range(self, upload: Parts, number: int) -> tuple[Part, Sums]:
         offset, length = upload.range(number)
-        if upload.segments is not None:
-            data, sums = await asyncio.to_thread(upload.segment, number)
-            body: MeteredBytes | MeteredBody = self._held(data, length, sums)
-            await self._take(upload, number, body, lambda: sums)
-            return
         (member,) = upload.item.members
         sealer = upload.sealer
         inspector = ContentSum(digest=member.data) if member.data or sealer is not None else None
         body = self._body(member.file.path, offset, length, inspector=inspector, encoder=sealer)
         with reading(member.file.path):
-            await self._take(
-                upload, number, body,
-                lambda: _sums(length, body.crc32c or 0, inspector, encoded=sealer is not None, digest=member.data),
-            )  # fmt: skip
+            part = await self._store.upload_part(upload.key, upload.id, number, body)
+        return part, _sums(length, body.crc32c or 0, inspector, encoded=sealer is not None, digest=member.data)
 
-    async def _take(self, upload: Parts, number: int, body: Body, summed: Callable[[], Sums]) -> None:
-        """``summed`` is asked when the body was sent."""
-        part = await self._store.upload_part(upload.key, upload.id, number, body)
-        sums = summed()
-        if self._journal is not None:
-            await self._journal.sent(upload.id, part, sums)
-        upload.add(part, sums)
+    async def _send_segment(self, upload: Parts, number: int) -> tuple[Part, Sums]:
+        data, sums = await asyncio.to_thread(upload.segment, number)
+        body = self._held(data, upload.range(number)[1], sums)
+        return await self._store.upload_part(upload.key, upload.id, number, body), sums
 
     async def _complete(self, upload: Parts) -> None:
         upload.over = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent import catalog
 from agent.contents import Contents
 from agent.errors import AgentError, Reason
 from agent.protocol import Fault
@@ -67,8 +68,10 @@ class Examiner:
     async def _read(self, key: str, wanted: Wanted) -> Check:
         """In ranges, so that a limit of slots or of bandwidth that changes meanwhile holds for a large object too."""
         check = Check(wanted)
-        for offset in range(0, wanted.content, RANGE):
-            length = min(RANGE, wanted.content - offset)
+        unit = catalog.unit(key, wanted.content)
+        step = max(1, RANGE // unit) * unit
+        for offset in range(0, wanted.content, step):
+            length = min(step, wanted.content - offset)
             async with self._flow.slot(length):
                 stream = self._contents.pour(key, check.write, offset=offset, length=length)
                 async with closing(stream) as counts:

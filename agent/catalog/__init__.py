@@ -38,7 +38,19 @@ from agent.catalog.codec import (
     encode,
     find_sstables,
 )
-from agent.catalog.encoding import FRAME, OVERHEAD, PLAIN, Encoding, encoded_identity, encoded_size, encoding_in, frames
+from agent.catalog.encoding import (
+    FRAME,
+    OVERHEAD,
+    PLAIN,
+    SEGMENTS,
+    Encoding,
+    encoded_identity,
+    encoded_size,
+    encoding_in,
+    frames,
+    segment_size,
+    unit,
+)
 from agent.catalog.keys import (
     NodePath,
     TablePath,
@@ -92,6 +104,7 @@ __all__ = [
     "OVERHEAD",
     "PLAIN",
     "PLAIN_FORMAT",
+    "SEGMENTS",
     "Component",
     "Encoding",
     "Manifest",
@@ -131,9 +144,11 @@ __all__ = [
     "read_references",
     "record_key",
     "schema_key",
+    "segment_size",
     "size_in",
     "split_key",
     "stored_size",
     "table_prefix",
     "unescape",
+    "unit",
 ]

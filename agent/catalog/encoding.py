@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 FRAME = 1 << 20  # bytes; a chunk of those that bodies are read in
 OVERHEAD = 12 + 16  # bytes of each frame that are none of the content's
+SEGMENT = 16 << 20  # bytes of content, the least
+SEGMENTS = 900  # the most; a store takes 1,000 parts and more
 _ENCODED = re.compile(
     r"~[0-9]{1,19}-(?P<packed>z?)(?:e(?P<key>[0-9a-f]{16}))?-(?:[0-9a-f]{32}|[0-9a-f]{8})(?:-[A-Za-z0-9]{1,32})?\Z"
 )
@@ -54,3 +56,16 @@ def encoded_size(content: int, encoding: Encoding) -> int:
 
 def frames(content: int) -> int:
     return -(-content // FRAME)
+
+
+def segment_size(content: int) -> int:
+    """Bytes of content of each segment but the last."""
+    return max(SEGMENT, -(-content // (SEGMENTS * FRAME)) * FRAME)
+
+
+def unit(key: str, content: int) -> int:
+    """Bytes of content that are read at once, whatever part of them is asked for."""
+    encoding = encoding_in(key)
+    if encoding.compressed:
+        return segment_size(content)
+    return FRAME if encoding.key_id else 1

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from agent import catalog, integrity, records, sstables
 from agent.catalog import NodePath
 from agent.cli import live
-from agent.coding import AS_IT_IS
 from agent.errors import AgentError, Reason
 from agent.plan import Plan
 from agent.protocol import Wire

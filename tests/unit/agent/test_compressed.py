@@ -11,10 +11,12 @@ import pytest
 import zstandard
 
 from agent import catalog, coding, segments
-from agent.catalog import DATA
+from agent.catalog import DATA, Component
 from agent.coding import Coding
 from agent.contents import Contents
+from agent.download import RANGE, Downloader, Wanted
 from agent.errors import AgentError, Reason
+from agent.flow import Flow
 from agent.keys import Key, KeyRing
 from agent.plan import Item
 from agent.protocol import Fault, Healing, Level, State
@@ -59,7 +61,7 @@ def text(size: int, seed: int = 1) -> bytes:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments and their least size, so that a few MiB have some of them."""
-    monkeypatch.setattr(segments, "SEGMENT", MIB)
+    monkeypatch.setattr("agent.catalog.encoding.SEGMENT", MIB)
     monkeypatch.setattr(segments, "_LEAST", 900_000)
 
 
@@ -143,6 +145,25 @@ async def test_what_was_changed_is_corrupt(node: Node, tmp_path: Path, how: str)
     await node.send(item)
     whole = await read_all(node.memory, f"r/{item.key}", 9 * MIB)
     await node.memory.put(f"r/{item.key}", BytesBody(SPOILT[how](whole)))
+    with pytest.raises(StoreError) as caught:
+        await read(node, item)
+    assert caught.value.kind is StoreKind.CORRUPT
+
+
+async def test_encrypted_segments_keep_their_places(tmp_path: Path) -> None:
+    """Two of one size, which change places."""
+    node = Node(tmp_path)
+    node.coding = CODINGS["both"]
+    item = planned(node, tmp_path / "one", bytes(MIB) + b"\1" * MIB + b"\2" * 10)
+    await node.send(item)
+    made = node.coding.segments(item.key)
+    assert made is not None
+    whole = await read_all(node.memory, f"r/{item.key}", 9 * MIB)
+    one, other, _ = made.read_header(whole[: made.header_size])
+    assert one == other
+    begin = made.header_size
+    swapped = whole[begin + one : begin + 2 * one] + whole[begin : begin + one]
+    await node.memory.put(f"r/{item.key}", BytesBody(whole[:begin] + swapped + whole[begin + 2 * one :]))
     with pytest.raises(StoreError) as caught:
         await read(node, item)
     assert caught.value.kind is StoreKind.CORRUPT
@@ -300,6 +321,21 @@ def test_numbers_of_segments_fit_every_store(monkeypatch: pytest.MonkeyPatch) ->
         assert made.count <= 900
         assert made.size <= 64 * MIB
     assert CODINGS["both"].encoding(segments.LARGEST + 1, pays=True).compressed is False
+
+
+def test_a_range_of_a_restore_is_a_segment_where_those_are_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would be fetched for every range that has something of it."""
+    monkeypatch.undo()
+    size = 30 << 30
+    identity = catalog.identity("h/data/ks/t-1/", "nb-1-big", DATA, size, 7)
+    for made, expected_size in ((CODINGS["both"], Segments(size, None).size), (Coding(RING), RANGE)):
+        key = f"{made.name(identity, made.encoding(size, pays=True))}-e1"
+        wanted = Wanted(Component(DATA, size, 7), key, tmp_path / "one")
+        reader = Downloader(Contents(Node(tmp_path).memory, "", made), "", Flow(1), count=print, done=print)
+        lengths = {work.args[1] for work in reader._ranges([wanted], set(), None)}  # type: ignore[arg-type,attr-defined]
+        assert lengths == set(range(0, size, expected_size))
 
 
 def test_a_compressed_object_is_of_no_other_encoding() -> None:

@@ -172,7 +172,18 @@ def test_settings_come_from_the_pod(tmp_path: Path) -> None:
     assert Settings.from_env({}).memory_limit is None
 
 
-@pytest.mark.parametrize("env", [{"JOLOKIA_URL": "http://10.0.0.1:8778/"}, {"AGENT_PORT": "many"}])
+def test_nothing_is_encoded_unless_it_is_asked_for() -> None:
+    none, both = (
+        Settings.from_env(env)
+        for env in ({"AGENT_COMPRESSION": "none"}, {"AGENT_ENCRYPTION_KEYS": "/k", "AGENT_COMPRESSION": "zstd"})
+    )
+    assert (none.encryption_keys, none.compress) == (None, False)
+    assert (str(both.encryption_keys), both.compress) == ("/k", True)
+
+
+@pytest.mark.parametrize(
+    "env", [{"JOLOKIA_URL": "http://10.0.0.1:8778/"}, {"AGENT_PORT": "many"}, {"AGENT_COMPRESSION": "gzip"}]
+)
 def test_odd_settings_are_named(env: dict[str, str]) -> None:
     with pytest.raises(AgentError, match=next(iter(env))):
         Settings.from_env(env)
