@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.flow import Flow
-    from agent.verify import Wanted
+    from agent.wanted import Wanted
     from backends.base import ObjectStore
 
 RANGE = 64 << 20  # bytes of one request
