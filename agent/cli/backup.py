@@ -11,6 +11,7 @@ from agent import catalog, configuration, records
 from agent.backup import BackupHandler
 from agent.cli import live, node, offline, options, progress
 from agent.cli.backup_plan import plan
+from agent.cli.command import Command
 from agent.cli.console import Exit, UsageError, files, size
 from agent.cli.run import Runs, locked, running, start_over
 from agent.errors import AgentError, Reason
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from agent.protocol import Location, Operation
     from agent.stores import Opener
 
-HELP = "send this node's data to the bucket"
 ABOUT = """\
 Takes a snapshot, sends what the bucket does not have, and commits the node's manifest. The backup exists when its
 record is written as well: at once where the node is alone or --single-node is given, by `agent commit` after the last
@@ -46,6 +46,10 @@ def add_options(parser: ArgumentParser) -> None:
     options.add_data(parser)
     node.add_options(parser)
     options.add_transfer(parser)
+    parser.add_argument(
+        "--finish-within", type=options.duration, default=0, metavar="TIME",
+        help="spread the upload over the time there is, as in 90m or 6h; as fast as it goes by default",
+    )  # fmt: skip
 
 
 async def run(arguments: Namespace, console: Console, open_store: Opener) -> int:
@@ -96,6 +100,7 @@ class _Backup:
             location=self.location, cluster=found.cluster, datacenter=found.datacenter, rack=found.rack,
             node=found.name, tag=self.tag, backup_id=run.id, epoch=run.epoch, full=arguments.full,
             bandwidth=arguments.bandwidth, concurrent_transfers=arguments.concurrent_transfers,
+            finish_within=arguments.finish_within,
         )  # fmt: skip
 
     def commit_spec(self, run: Run, sent: NodeDigest) -> CommitSpec:
@@ -124,7 +129,8 @@ async def _back_up(backup: _Backup) -> int:
     if again and await found.snapshots.taken(backup.tag) is None:
         await start_over(found.state_dir, ids[Kind.SNAPSHOT])
     runner: list[Runner] = []
-    async with running(found.state_dir, backup.handlers(runner), progress.choose(console)) as started:
+    owner = f"{found.cluster}/{found.datacenter}/{found.name}"
+    async with running(found.state_dir, backup.handlers(runner), progress.choose(console), owner) as started:
         runner.append(started)
         if backup.arguments.snapshot is None:
             await started.do(ids[Kind.SNAPSHOT], Kind.SNAPSHOT, SnapshotSpec(tag=backup.tag))
@@ -187,3 +193,6 @@ def _tag(arguments: Namespace) -> str:
         return catalog.check_tag(tag)
     except AgentError as error:
         raise UsageError(f"{error.message}; give --tag") from error
+
+
+COMMAND = Command(ABOUT, add_options, run)
