@@ -155,11 +155,13 @@ def _compare(volume: Volume, source: _Source) -> Todo:
     todo = Todo()
     for table in source.tables:
         directory = source.directory(volume, table)
-        if table.sstables:
-            directory.mkdir(parents=True, exist_ok=True)
+        if not table.sstables:
+            continue
+        directory.mkdir(parents=True, exist_ok=True)
+        begun = any(directory.iterdir())
         for sstable in table.sstables:
-            wanted_files = _files(source, directory, sstable)
-            todo.add(wanted_files, [file for file in wanted_files if not _whole(file)])
+            everything = _files(source, directory, sstable)
+            todo.add(everything, [file for file in everything if not (begun and _whole(file))])
     return todo
 
 
