@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 PATH = NodePath("c", "d", "n")
 WHERE = Location(backup_type="MEMORY", target="x")
-TRANSFERRED = 2_000  # large files, and bundles, that a restore really fetches; of the rest it knows that it has to
+TRANSFERRED = 500  # large files, and bundles, that a restore really fetches; of the rest it knows that it has to
 
 
 class Bucket:
