@@ -41,7 +41,7 @@ async def _run(command: str, settings: Settings) -> int:
 def parser() -> cli.Parser:
     made = cli.Parser(prog="agent", description="The backup agent beside a Cassandra node.")
     made.add_argument("--version", action="version", version=VERSION)
-    commands = made.add_subparsers(dest="command", required=True)
+    commands = made.add_subparsers(dest="command", required=True, parser_class=cli.Subparser)
     commands.add_parser("serve", help="the sidecar: snapshots, backups, the API")
     commands.add_parser(
         "init", help="the init container: Cassandra's configuration, and a restore where one is planned"

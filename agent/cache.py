@@ -5,8 +5,9 @@ it writes another file and renames it, which is another inode. ``ctime`` is no p
 changes it. What is younger than ``RACY`` is not kept: on a file system with coarse times a change right after the read
 would not show.
 
-The file may be lost or damaged at any time: that costs reads. If it lies, an upload finds other bytes than planned
-and :meth:`Cache.forget` takes it away. All of it blocks.
+Of a key its hash is kept, of 64 bits: two of a million files are one to it once in 10⁷ times. If it errs, or the file
+lies, an upload finds other bytes than planned and :meth:`Cache.forget` takes it away. The file may be lost or damaged
+at any time: that costs reads. All of it blocks.
 """
 
 from __future__ import annotations
@@ -15,31 +16,33 @@ import time
 from array import array
 from bisect import bisect_left
 from heapq import merge
+from struct import Struct
 from typing import TYPE_CHECKING
 
 import structlog
+import xxhash
 
 from agent import files
 from backends.checksums import crc32c
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
     from agent.sstables import FoundFile
 
 RACY = 2 * 10**9  # nanoseconds; the coarsest times of a file system that Cassandra may be on are seconds
-_MAGIC = b"crc-cache 1\n\0\0\0\0"  # 16 bytes: the columns stay aligned
-_COLUMNS = 5
-_WORD = 8
+_MAGIC = b"crc-cache 2\n\0\0\0\0"
+_SUM = 8  # bytes of the checksum of all, at the end
+_KEY = Struct("<QQQQ")
 _RUN = 1 << 16  # files that are sorted and written at once
 
 log = structlog.get_logger(__name__)
 
 
 class Cache:
-    """``<state dir>/checksums``: columns of 64-bit words, by inode. 40 bytes a file, in memory and on disk.
+    """``<state dir>/checksums``: a column of hashes, sorted, and one of checksums. 12 bytes a file, as in memory.
 
     A backup loads it, asks it, and keeps what its snapshot has: what is no longer there goes, so it does not grow.
     """
@@ -59,7 +62,7 @@ class Cache:
         if columns is None:
             log.warning("the checksums of earlier backups are damaged: the files are read again", path=str(self._path))
             return Known()
-        return Known(columns)
+        return Known(*columns)
 
     def keep(self, known: Known) -> None:
         """What ``known`` saw, and nothing else. A disk that takes no more is no reason to fail a backup."""
@@ -77,10 +80,11 @@ class Cache:
 class Known:
     """What earlier backups read, and what this one saw of it or read itself. Threads may share it."""
 
-    def __init__(self, columns: Sequence[array[int]] = ()) -> None:
-        self._inodes, self._devices, self._sizes, self._times, self._crcs = columns or (array("Q") for _ in range(5))
-        self._seen = bytearray(len(self._inodes))
-        self._added = array("Q")  # inode, device, size, mtime, crc of each
+    def __init__(self, hashes: array[int] | None = None, crcs: array[int] | None = None) -> None:
+        self._hashes = array("Q") if hashes is None else hashes
+        self._crcs = array("I") if crcs is None else crcs
+        self._seen = bytearray(len(self._hashes))
+        self._added = array("Q")  # hash and checksum of each
         self._now = time.time_ns()
 
     @property
@@ -90,61 +94,60 @@ class Known:
 
     def get(self, file: FoundFile) -> int | None:
         """The ``crc`` of the file's component, if exactly this file was read before."""
-        at = bisect_left(self._inodes, file.inode)
-        while at < len(self._inodes) and self._inodes[at] == file.inode:
-            if (self._devices[at], self._sizes[at], self._times[at]) == (file.device, file.size, file.mtime_ns):
-                self._seen[at] = 1
-                return self._crcs[at]
-            at += 1
-        return None
+        found = _hash(file)
+        at = bisect_left(self._hashes, found)
+        if at == len(self._hashes) or self._hashes[at] != found:
+            return None
+        self._seen[at] = 1
+        return self._crcs[at]
 
     def add(self, file: FoundFile, crc: int) -> None:
         """It was read: the next backup need not."""
         if file.inode and 0 <= file.mtime_ns < self._now - RACY:
-            row = (file.inode, file.device, file.size, file.mtime_ns, crc)
-            self._added += array("Q", row)  # one step: threads
+            self._added += array("Q", (_hash(file), crc))  # one step: threads
 
     def columns(self) -> Iterator[array[int]]:
-        """What was seen, by inode, piece by piece of each column."""
-        old = len(self._inodes)
+        """What was seen, by hash, piece by piece of each column."""
+        old = len(self._hashes)
         added = self._added
-        seen = ((self._inodes[at], at) for at in range(old) if self._seen[at])
+        seen = ((self._hashes[at], at) for at in range(old) if self._seen[at])
         order = array("I", (at for _, at in merge(seen, *_runs(added, old))))
-        loaded = (self._inodes, self._devices, self._sizes, self._times, self._crcs)
-        for column in range(_COLUMNS):
-            there = loaded[column]
+        for column, there in enumerate((self._hashes, self._crcs)):
             for begin in range(0, len(order), _RUN):
                 piece = order[begin : begin + _RUN]
-                yield array("Q", [there[at] if at < old else added[(at - old) * _COLUMNS + column] for at in piece])
+                rows = (there[at] if at < old else added[(at - old) * 2 + column] for at in piece)
+                yield array(there.typecode, rows)
+
+
+def _hash(file: FoundFile) -> int:
+    return xxhash.xxh3_64_intdigest(_KEY.pack(file.inode, file.device, file.size, file.mtime_ns % (1 << 64)))
 
 
 def _runs(added: array[int], first: int) -> list[Iterator[tuple[int, int]]]:
-    """(inode, number) of the rows, each run in order; numbers begin at ``first``. All at once would take ten times the
+    """(hash, number) of the rows, each run in order; numbers begin at ``first``. All at once would take ten times the
     memory that the rows do.
     """
-    count = len(added) // _COLUMNS
+    count = len(added) // 2
     runs = [range(begin, min(begin + _RUN, count)) for begin in range(0, count, _RUN)]
-    ordered = [array("I", sorted(run, key=lambda at: added[at * _COLUMNS])) for run in runs]
-    return [((added[at * _COLUMNS], first + at) for at in run) for run in ordered]
+    ordered = [array("I", sorted(run, key=lambda at: added[at * 2])) for run in runs]
+    return [((added[at * 2], first + at) for at in run) for run in ordered]
 
 
-def _read(file: BinaryIO, size: int) -> list[array[int]] | None:
+def _read(file: BinaryIO, size: int) -> tuple[array[int], array[int]] | None:
     """The columns; None for a damaged file."""
-    count, rest = divmod(size - len(_MAGIC) - _WORD, _COLUMNS * _WORD)
+    columns = array("Q"), array("I")
+    count, rest = divmod(size - len(_MAGIC) - _SUM, sum(column.itemsize for column in columns))
     magic = file.read(len(_MAGIC))
     if rest or count < 0 or magic != _MAGIC:
         return None
     crc = crc32c(magic)
-    columns = []
-    for _ in range(_COLUMNS):
-        column = array("Q")
+    for column in columns:
         try:
             column.fromfile(file, count)
         except EOFError:
             return None
         crc = crc32c(memoryview(column).cast("B"), crc) if count else crc
-        columns.append(column)
-    return columns if int.from_bytes(file.read(_WORD), "little") == crc else None
+    return columns if int.from_bytes(file.read(_SUM), "little") == crc else None
 
 
 def _summed(columns: Iterable[array[int]]) -> Iterator[bytes]:
@@ -155,4 +158,4 @@ def _summed(columns: Iterable[array[int]]) -> Iterator[bytes]:
         data = column.tobytes()
         crc = crc32c(data, crc)
         yield data
-    yield crc.to_bytes(_WORD, "little")
+    yield crc.to_bytes(_SUM, "little")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from msgspec import structs
+
 from agent import catalog, keys
 from agent.catalog import MANIFEST_FORMAT, PLAIN_FORMAT, Encoding
 from agent.frames import Sealer
@@ -18,10 +20,10 @@ from agent.keys import KeyRing
 from agent.segments import LARGEST, Segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from agent.catalog import Manifest, StoredObject
+    from agent.catalog import Manifest, SSTable, StoredObject
     from agent.keys import Key
 
     Sums = Callable[[str, int], int]
@@ -100,16 +102,17 @@ class Coding:
         if manifest.format < MANIFEST_FORMAT:
             return manifest
         for table in manifest.tables:
-            for sstable in table.sstables:
-                components = list(sstable.components)
-                known: dict[int, Sums] = {}  # an SSTable has few objects
-                for one in components:
-                    if one.size:
-                        if one.object not in known:
-                            known[one.object] = self._own(manifest.objects[one.object].key)
-                        one.crc = known[one.object](one.name, one.crc)
-                sstable.components = catalog.like(sstable.components, components)
+            table.sstables = catalog.mapped(table.sstables, lambda one: self._revealed(one, manifest.objects))
         return manifest
+
+    def _revealed(self, sstable: SSTable, objects: Sequence[StoredObject]) -> SSTable:
+        known: dict[int, Sums] = {-1: _same}  # an SSTable has few objects
+        components = []
+        for one in sstable.components:
+            if one.object not in known:
+                known[one.object] = self._own(objects[one.object].key)
+            components.append(structs.replace(one, crc=known[one.object](one.name, one.crc)))
+        return structs.replace(sstable, components=components)
 
     def _own(self, key: str) -> Sums:
         return self.sums(catalog.split_key(key)[0]) if self.has(key) else _same

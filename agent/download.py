@@ -7,12 +7,14 @@ lies in one object comes with one request, and is cut up and written in one hop 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
+from pathlib import Path  # noqa: TC003  msgspec reads the annotations
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agent import catalog, integrity
-from agent.catalog import DATA
+from agent.catalog import DATA, Component
 from agent.errors import AgentError, Reason
 from agent.flow import side_by_side
 from agent.staged import BATCH, RangeWriter, Staged, Syncer, checksum, write_members
@@ -21,9 +23,7 @@ from backends.threads import acquire, run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
-    from pathlib import Path
 
-    from agent.catalog import Component
     from agent.contents import Readable
     from agent.flow import Flow
     from agent.integrity import Sums
@@ -36,8 +36,7 @@ SMALL = 1 << 20  # bytes; up to here a file is held in memory until it is whole
 TOGETHER = 8 << 20  # bytes of small files, and of gaps between them, that one request fetches
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, array_like=True, frozen=True):
     """A file to be. ``key`` is its object's, relative to the node's root; empty for a file of no bytes."""
 
     component: Component
@@ -45,8 +44,7 @@ class Wanted:
     path: Path
 
 
-@dataclass(slots=True)
-class Run:
+class Run(msgspec.Struct, array_like=True):
     """Small files of one object, in order, from ``begin`` to ``end`` in it."""
 
     key: str
@@ -77,7 +75,7 @@ class Downloader:
         self._done = done
         self._range = part
 
-    async def fetch(self, large: list[Wanted], small: list[Run]) -> None:
+    async def fetch(self, large: Iterable[Wanted], small: Iterable[Run]) -> None:
         """Each file is whole or not there; the first error ends the rest. Corrupt, NotFound, OSError of a full disk."""
         opened: set[_Large] = set()
         async with Syncer(self._done) as syncer:
@@ -188,7 +186,7 @@ class _Large:
 
 
 def divide(files: Iterable[Wanted]) -> tuple[list[Wanted], list[Run]]:
-    """(large files, the largest first; small ones, by object). Blocks for a while where there are many."""
+    """(large files, the largest first; small ones, by object)."""
     large: list[Wanted] = []
     small: dict[str, list[Wanted]] = {}
     for file in files:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from agent.coding import Coding
     from agent.flow import Flow
     from agent.plan import Item
-    from agent.verify import Use, Wanted
+    from agent.verify import Use
     from agent.verify_read import Examiner
+    from agent.wanted import Wanted
     from backends.base import ObjectStore
 
 # What the store says of this object; anything else is said of all of them, and ends the run.

@@ -19,16 +19,17 @@ from agent.bandwidth import Direction
 from agent.catalog import Manifest, NodePath, Table, file_name
 from agent.coding import Coding
 from agent.contents import Contents
-from agent.download import Downloader, Run, Wanted, divide
+from agent.download import Downloader, Wanted
 from agent.errors import AgentError, Reason, failure
 from agent.flow import Flow
 from agent.formats import has_uuid_id, needs_cassandra_5
 from agent.protocol import RestorePlan, State
 from agent.sstables import DIGEST, FoundFile, FoundSSTable
+from agent.todo import Todo
 from agent.volume import Restored, Volume, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from agent.catalog import SSTable, TablePath
@@ -118,11 +119,10 @@ class RestoreHandler:
         await job.enter("Placing")
         await asyncio.to_thread(volume.begin_placing)
         await asyncio.to_thread(volume.place, _not_empty(tables, where))
-        names = [sstable.name for table in tables for sstable in table.sstables]
+        uuid_ids, newer_files = await asyncio.to_thread(_formats, tables)
         restored = Restored(
             restore_id=spec.restore_id, tag=spec.tag, tokens=manifest.tokens, settings=manifest.settings,
-            uuid_ids=any(map(has_uuid_id, names)), newer_files=any(map(needs_cassandra_5, names)),
-            restored_at=clock.now(),
+            uuid_ids=uuid_ids, newer_files=newer_files, restored_at=clock.now(),
         )  # fmt: skip
         await asyncio.to_thread(volume.finish, restored)
 
@@ -136,7 +136,7 @@ class RestoreHandler:
         root = source.path.root
         contents = Contents(source.store, root, source.coding)
         downloader = Downloader(contents, root, flow, count=job.receive, done=job.file_done)
-        await downloader.fetch(todo.large, todo.small)
+        await downloader.fetch(todo.large(), todo.small())
         await job.enter("Verifying")
         await asyncio.to_thread(_verify, volume, source)
 
@@ -161,39 +161,27 @@ def wanted(manifest: Manifest, *, include_auth: bool) -> list[Table]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Todo:
-    """What a restore has (``files``, ``size`` bytes), and what of it is not staged yet."""
-
-    files: int
-    size: int
-    files_left: int
-    left: int
-    large: list[Wanted]
-    small: list[Run]
-
-
-def _compare(volume: Volume, source: _Source) -> _Todo:
+def _compare(volume: Volume, source: _Source) -> Todo:
     """Makes the directories too: a file less to look at for each of thousands."""
-    everything = list(_files(volume, source))
-    for directory in {file.path.parent for file in everything}:
-        directory.mkdir(parents=True, exist_ok=True)
-    missing = [file for file in everything if not _whole(file)]
-    large, small = divide(missing)
-    return _Todo(
-        len(everything), sum(file.component.size for file in everything),
-        len(missing), sum(file.component.size for file in missing), large, small,
-    )  # fmt: skip
-
-
-def _files(volume: Volume, source: _Source) -> Iterator[Wanted]:
-    objects = source.manifest.objects
+    todo = Todo()
     for table in source.tables:
         directory = source.directory(volume, table)
+        if not table.sstables:
+            continue
+        directory.mkdir(parents=True, exist_ok=True)
+        begun = any(directory.iterdir())
         for sstable in table.sstables:
-            for component in sstable.components:
-                key = objects[component.object].key if component.size else ""
-                yield Wanted(component, key, directory / file_name(sstable.name, component.name))
+            everything = _files(source, directory, sstable)
+            todo.add(everything, [file for file in everything if not (begun and _whole(file))])
+    return todo
+
+
+def _files(source: _Source, directory: Path, sstable: SSTable) -> list[Wanted]:
+    objects = source.manifest.objects
+    return [
+        Wanted(one, objects[one.object].key if one.size else "", directory / file_name(sstable.name, one.name))
+        for one in sstable.components
+    ]
 
 
 def _whole(file: Wanted) -> bool:
@@ -233,6 +221,12 @@ def _verify_sstable(directory: Path, sstable: SSTable) -> None:
     data = next(component for component in sstable.components if component.name == catalog.DATA)
     if DIGEST in found.files and (digest := integrity.read_digest(found.files[DIGEST].path)) not in {None, data.crc}:
         raise integrity.corrupt_data(found.files[catalog.DATA].path, data.crc, digest or 0)
+
+
+def _formats(tables: list[Table]) -> tuple[bool, bool]:
+    """(some SSTable's id is a UUID, some needs Cassandra 5)."""
+    found = {(has_uuid_id(one.name), needs_cassandra_5(one.name)) for table in tables for one in table.sstables}
+    return any(uuid for uuid, _ in found), any(newer for _, newer in found)
 
 
 def _spread(tables: list[Table], data_dirs: tuple[Path, ...]) -> dict[TablePath, Path]:

@@ -17,7 +17,8 @@ from agent.errors import AgentError
 from agent.files import subdirectories
 from agent.plan import Item, Member
 from agent.sstables import FoundFile
-from agent.verify import covered, pieces_of
+from agent.verify import pieces_of
+from agent.wanted import covered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,7 +2,7 @@
 
     absorb(manifest) for each backup ──> Wanted by key, all of them Missing ──see(listing)──> what is wrong
 
-Holds some 500 bytes an object, and one manifest at a time: names of tables and components are read again from the
+Holds some 200 bytes an object, and one manifest at a time: names of tables and components are read again from the
 manifests for what is found. A piece is a component's place in its object.
 """
 
@@ -10,32 +10,22 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
-from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from isal.isal_zlib import crc32
 
-from agent.catalog import DATA, PLAIN, encoding_in, size_in, split_key
+from agent.catalog import DATA
 from agent.protocol import Fault
-from backends.checksums import combine, crc32c
+from agent.wanted import Objects, Piece
+from backends.checksums import crc32c
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agent.catalog import Component, Manifest, TablePath
+    from agent.wanted import Wanted
 
-_PIECE = Struct("<QQI?")  # packed: there may be a million
 _NAMED = 3  # pieces that one sentence tells of
-
-
-class Piece(NamedTuple):
-    """``size`` bytes at ``offset``; ``crc`` is a CRC32 where ``data`` (a Data.db), else a CRC32C."""
-
-    offset: int
-    size: int
-    crc: int
-    data: bool
 
 
 class Use(NamedTuple):
@@ -47,8 +37,7 @@ class Use(NamedTuple):
 
     @property
     def piece(self) -> Piece:
-        one = self.component
-        return Piece(one.offset, one.size, one.crc, one.name == DATA)
+        return _piece(self.component)
 
 
 class Verdict(NamedTuple):
@@ -62,65 +51,25 @@ class Verdict(NamedTuple):
 SOUND = Verdict(None)
 
 
-@dataclass(slots=True)
-class Wanted:
-    """An object that a manifest names. ``backups`` is a bit mask over :attr:`Wants.tags`.
-
-    ``content`` is the size of what is in it: the object's own, where it is not encoded. Pieces are of the content.
-    """
-
-    size: int
-    content: int
-    packed: bytes
-    crc32c: int = -1
-    backups: int = 0
-    fault: Fault | None = Fault.MISSING
-    encoded: bool = False
-
-    @property
-    def pieces(self) -> list[Piece]:
-        return [Piece(*found) for found in _PIECE.iter_unpack(self.packed)]
-
-    @property
-    def checksum(self) -> int | None:
-        """CRC32C of the whole object: as it was recorded, or by its pieces where they have it; None is not known."""
-        if self.crc32c >= 0:
-            return self.crc32c
-        pieces = self.pieces
-        if self.encoded or any(piece.data for piece in pieces) or not covered(self.content, pieces):
-            return None
-        return combine((piece.crc, piece.size) for piece in pieces)
-
-
 class Wants:
     """Every object that the complete backups need of a node."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, Wanted] = {}  # by key, relative to the node's root
+        self.objects = Objects()  # by key, relative to the node's root
         self.tags: list[str] = []
 
     def absorb(self, tag: str, manifest: Manifest) -> None:
         """Backups that share an object may name different components of it: all of them are wanted."""
         bit = 1 << len(self.tags)
         self.tags.append(tag)
-        places: list[list[Piece]] = [[] for _ in manifest.objects]
-        for use in uses(manifest):
-            places[use.component.object].append(use.piece)
-        for stored, pieces in zip(manifest.objects, places, strict=True):
-            if not pieces:
-                continue  # no restore asks for it
-            packed = _pack(pieces)
-            known = self.objects.get(stored.key)
-            if known is None:
-                content = size_in(split_key(stored.key)[0])
-                encoded = encoding_in(stored.key) != PLAIN
-                known = Wanted(stored.size, content, packed, stored.crc32c, encoded=encoded)
-                self.objects[stored.key] = known
-            elif known.packed != packed:
-                known.packed = _pack(set(known.pieces) | set(pieces))
-            known.backups |= bit
-            if known.crc32c < 0:
-                known.crc32c = stored.crc32c
+        for table in manifest.tables:
+            for sstable in table.sstables:
+                places: dict[int, list[Piece]] = {}
+                for one in sstable.components:
+                    if one.size:
+                        places.setdefault(one.object, []).append(_piece(one))
+                for number, pieces in places.items():
+                    self.objects.need(manifest.objects[number], pieces, bit)
 
     def see(self, key: str, size: int) -> None:
         """One key of the listing."""
@@ -130,21 +79,17 @@ class Wants:
     def forget(self, tags: Iterable[str]) -> None:
         """Backups that are there no more: what only they needed may be gone as well."""
         gone = set(tags)
-        mask = sum(1 << at for at, tag in enumerate(self.tags) if tag not in gone)
-        for key, wanted in list(self.objects.items()):
-            wanted.backups &= mask
-            if not wanted.backups:
-                del self.objects[key]
+        self.objects.keep(sum(1 << at for at, tag in enumerate(self.tags) if tag not in gone))
 
     def needed_by(self, wanted: Wanted) -> list[str]:
         return [tag for at, tag in enumerate(self.tags) if wanted.backups >> at & 1]
 
-    def faulty(self) -> set[str]:
-        return {key for key, wanted in self.objects.items() if wanted.fault is not None}
+    def faulty(self) -> list[str]:
+        """In order of key."""
+        return self.objects.in_order(faulty=True)
 
     def sound(self) -> list[str]:
-        """In order of key."""
-        return sorted(key for key, wanted in self.objects.items() if wanted.fault is None)
+        return self.objects.in_order(faulty=False)
 
 
 def uses(manifest: Manifest) -> Iterator[Use]:
@@ -161,30 +106,20 @@ def pieces_of(users: Iterable[Use]) -> list[Piece]:
     return [use.piece for use in users]
 
 
-def covered(size: int, pieces: Iterable[Piece]) -> bool:
-    """Whether the pieces, in their order, are the whole object and lie end to end."""
-    end = 0
-    for piece in pieces:
-        if piece.offset != end:
-            return False
-        end += piece.size
-    return end == size
-
-
-def portion(sizes: Sequence[tuple[str, int]], after: str, share: float) -> list[str]:
+def portion(keys: Sequence[str], size: Callable[[str], int], after: str, share: float) -> list[str]:
     """Keys to read now: from the first past ``after``, around the end, until they have ``share`` of all bytes.
 
-    ``sizes`` in order of key. As each run has at least its share and goes on behind the last one, so many runs as the
+    ``keys`` in their order. As each run has at least its share and goes on behind the last one, so many runs as the
     share goes into one have read everything that was there all the time.
     """
-    goal = math.ceil(sum(size for _, size in sizes) * share)
-    begin = bisect_right(sizes, after, key=lambda pair: pair[0])
+    goal = math.ceil(sum(map(size, keys)) * share)
+    begin = bisect_right(keys, after)
     chosen: list[str] = []
-    for key, size in (*sizes[begin:], *sizes[:begin]):
+    for key in (*keys[begin:], *keys[:begin]):
         if goal <= 0:
             break
         chosen.append(key)
-        goal -= size
+        goal -= size(key)
     return chosen
 
 
@@ -223,5 +158,5 @@ class Check:
         return Verdict(Fault.DAMAGED, "; ".join(words), frozenset(piece.offset for piece, _ in wrong))
 
 
-def _pack(pieces: Iterable[Piece]) -> bytes:
-    return b"".join(_PIECE.pack(*piece) for piece in sorted(pieces))
+def _piece(one: Component) -> Piece:
+    return Piece(one.offset, one.size, one.crc, one.name == DATA)

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from agent.catalog import Manifest
     from agent.protocol import Verified
-    from agent.verify import Wanted, Wants
+    from agent.verify import Wants
     from agent.verify_records import Lost
+    from agent.wanted import Wanted
 
 LISTED = 100  # findings that a result names
 _BACKUPS = 10  # tags, and files, that a finding names
@@ -59,9 +60,9 @@ class Findings:
 
     def close(self, wants: Wants) -> None:
         """Counts what is so still."""
-        faults = [wanted.fault for wanted in wants.objects.values() if wanted.fault is not None]
-        self._result.missing = faults.count(Fault.MISSING)
-        self._result.damaged = len(faults) - self._result.missing
+        faults = wants.objects.tally()
+        self._result.missing = faults[Fault.MISSING]
+        self._result.damaged = faults.total() - self._result.missing
 
     def _list(self, finding: Finding) -> None:
         if len(self._result.findings) < LISTED:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from agent.coding import Coding
     from agent.flow import Flow
-    from agent.verify import Wanted
+    from agent.wanted import Wanted
     from backends.base import ObjectStore
 
 RANGE = 64 << 20  # bytes of one request

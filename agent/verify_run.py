@@ -23,16 +23,18 @@ from agent.errors import AgentError, Reason
 from agent.flow import Flow, each
 from agent.heal import Healer
 from agent.protocol import Fault, Level, Verified, VerifySpec
-from agent.verify import SOUND, Verdict, Wants, covered, pieces_of, portion
+from agent.verify import SOUND, Verdict, Wants, pieces_of, portion
 from agent.verify_find import Findings, users_of
 from agent.verify_read import Examiner, wrong_size
 from agent.verify_records import Lost, complete, record_keys
+from agent.wanted import covered
 from backends.streams import closing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from agent.catalog import Manifest
     from agent.coding import Codings
     from agent.job import Job
     from agent.protocol import State
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from backends.base import ObjectStore
 
 _KEEP_EVERY = 256 << 20  # bytes that are read until the place is kept
+_NAMED = 10_000  # objects at once, with all that lies in them, however many are missing
 _LOST = {
     Reason.MANIFEST_MISSING: Fault.MANIFEST_MISSING,
     Reason.MANIFEST_CHANGED: Fault.MANIFEST_CHANGED,
@@ -129,20 +132,17 @@ class _Run:
             where = f"{self.store.name} has no complete backup {self.spec.tag} of {self.spec.node}"
             raise AgentError(Reason.BACKUP_NOT_FOUND, f"{where}: list the backups, and verify one of those")
         await self.job.enter("Expecting", files=len(self.backups))
-        for tag, digest in self.backups.items():
+        for tag in self.backups:
             try:
-                manifest = await records.read_manifest(self.store, self.path, tag, digest)
+                await asyncio.to_thread(self.wants.absorb, tag, await self._manifest(tag))
             except AgentError as error:
                 if (fault := _LOST.get(error.reason)) is None:
                     raise
                 self.lost.append(Lost(tag, self.path.manifest(tag), fault, error.message))
-            else:
-                await asyncio.to_thread(self.coding.reveal, manifest)
-                await asyncio.to_thread(self.wants.absorb, tag, manifest)
             self.job.file_done()
         self.result.backups = len(self.backups)
         self.result.objects = len(self.wants.objects)
-        self.result.bytes = sum(wanted.size for wanted in self.wants.objects.values())
+        self.result.bytes = self.wants.objects.size()
 
     async def list(self) -> None:
         """All of the node's, also of its former host ids."""
@@ -175,8 +175,9 @@ class _Run:
         """The next share, and what was not right before."""
         objects = self.wants.objects
         place = await asyncio.to_thread(cursor.load)
-        sizes = [(key, objects[key].size) for key in await asyncio.to_thread(self.wants.sound)]
-        chosen = await asyncio.to_thread(portion, sizes, place.after, self.spec.share)
+        sound = await asyncio.to_thread(self.wants.sound)
+        chosen = await asyncio.to_thread(portion, sound, lambda key: objects[key].size, place.after, self.spec.share)
+        del sound
         there = set(chosen)
         suspects = [key for key in place.suspects if key not in there and key in objects and not objects[key].fault]
         keys = [*suspects, *chosen]
@@ -218,7 +219,7 @@ class _Run:
 
     async def settle(self, data_dirs: Sequence[Path]) -> Verified:
         """Names what is wrong, by the backups that are still there, and heals it where that was asked for."""
-        if self.lost or self.wants.faulty():
+        if self.lost or self.wants.objects.tally():
             there = await self._still_there()
             await asyncio.to_thread(self.wants.forget, {tag for tag in self.wants.tags if tag not in there})
             for lost in self.lost:
@@ -228,8 +229,10 @@ class _Run:
         healer = Healer(self.store, self.path.root, flow, self.examiner, data_dirs, self.job.count, self.coding)
         if self.spec.heal:
             await healer.abandon(self.wants.objects)
-        if faulty := self.wants.faulty():
-            await self._name(faulty, healer)
+        if faulty := await asyncio.to_thread(self.wants.faulty):
+            await self.job.enter("Healing" if self.spec.heal else "Naming", files=len(faulty))
+            for begin in range(0, len(faulty), _NAMED):
+                await self._name(set(faulty[begin : begin + _NAMED]), healer)
         self.found.close(self.wants)
         return self.result
 
@@ -242,18 +245,15 @@ class _Run:
     async def _name(self, faulty: set[str], healer: Healer) -> None:
         """One manifest at a time, until each fault was met in one."""
         heal = self.spec.heal
-        await self.job.enter("Healing" if heal else "Naming", files=len(faulty))
         for at, tag in enumerate(self.wants.tags):
             mine = {key for key in faulty if self.wants.objects[key].backups >> at & 1}
             if not mine:
                 continue
             try:
-                manifest = await records.read_manifest(self.store, self.path, tag, self.backups[tag])
+                users = await asyncio.to_thread(users_of, await self._manifest(tag), mine)
             except AgentError as error:
                 log.warning("a manifest cannot be read again", tag=tag, error=error.message)
                 continue
-            await asyncio.to_thread(self.coding.reveal, manifest)
-            users = await asyncio.to_thread(users_of, manifest, mine)
             for key in [key for key, used in users.items() if not self._tells(at, key, used)]:
                 del users[key]
 
@@ -268,6 +268,11 @@ class _Run:
 
             await each(sorted(users), self.flow.most, one)
             faulty -= users.keys()
+
+    async def _manifest(self, tag: str) -> Manifest:
+        """To be let go of before the next one."""
+        manifest = await records.read_manifest(self.store, self.path, tag, self.backups[tag])
+        return await asyncio.to_thread(self.coding.reveal, manifest)
 
     def _tells(self, at: int, key: str, users: Sequence[Use]) -> bool:
         """Whether this manifest names all that is in the object, or no older one could."""

@@ -89,7 +89,7 @@ from agent.catalog.manifest import (
     Table,
     Totals,
 )
-from agent.catalog.packed import like
+from agent.catalog.packed import mapped
 from agent.catalog.references import read_references
 
 __all__ = [
@@ -139,7 +139,7 @@ __all__ = [
     "identity",
     "invalid",
     "is_bundle",
-    "like",
+    "mapped",
     "owns_epoch",
     "read_references",
     "record_key",

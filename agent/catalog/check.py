@@ -12,7 +12,7 @@ from agent.catalog.manifest import MANIFEST_FORMAT
 from agent.errors import AgentError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from agent.catalog.keys import TablePath
     from agent.catalog.manifest import Component, Manifest, StoredObject, Table
@@ -27,27 +27,21 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,221}\Z")
 def check_manifest(manifest: Manifest) -> None:
     """Names that climb out, sizes that do not add up, objects that are not there: ManifestInvalid."""
     _check_format(manifest.format)
-    bundles: list[bool] = []
-    contents = array("Q")  # bytes of what is in each
+    contents = array("q")  # bytes of what is in each of its objects, which may be many; less than none for bundles
     for stored in manifest.objects:
         identity = _check_object(stored)
-        bundles.append(is_bundle(identity))
-        contents.append(size_in(identity))
-    seen: dict[TablePath, set[str]] = {}
-    owned = bytearray(len(bundles))  # an SSTable has something of the object
+        contents.append(-size_in(identity) if is_bundle(identity) else size_in(identity))
+    seen: set[TablePath] = set()
+    owned = bytearray(len(contents))  # an SSTable has something of the object
     shared: set[int] = set()
     for table in manifest.tables:
         _check_table(table)
-        names = seen.setdefault(table.path, set())
-        for sstable in table.sstables:
-            if not _SSTABLE.match(sstable.name) or sstable.name in names:
-                raise invalid(f"odd SSTable {sstable.name!r}, or one that is in it twice")
-            names.add(sstable.name)
-            components = list(sstable.components)
-            if len({component.name for component in components}) < len(components):
-                raise invalid(f"a component of {sstable.name} is in it twice")
+        if table.path in seen:
+            raise invalid(f"the table {table.path.relative!r} is in it twice")
+        seen.add(table.path)
+        for components in _components(table):
             for component in components:
-                _check_component(component, bundles, contents)
+                _check_component(component, contents)
             _check_ranges(manifest, [components])
             for index in {component.object for component in components if component.size}:
                 if owned[index]:
@@ -78,8 +72,8 @@ def _check_object(stored: StoredObject) -> str:
     found, _ = split_key(stored.key)
     if not found or not {"", ".", ".."}.isdisjoint(stored.key.split("/")) or not _fits(stored, found):
         raise invalid(f"odd object {stored.key!r} of {stored.size} bytes")
-    if not -1 <= stored.crc32c < 1 << 32:
-        raise invalid(f"odd checksum of {stored.key!r}")
+    if max(stored.size, size_in(found)) >= 1 << 63 or not -1 <= stored.crc32c < 1 << 32:
+        raise invalid(f"odd size or checksum of {stored.key!r}")
     return found
 
 
@@ -94,18 +88,30 @@ def _check_table(table: Table) -> None:
         raise invalid(f"odd table {table.path.relative!r}")
 
 
-def _check_component(component: Component, bundles: list[bool], contents: array[int]) -> None:
+def _components(table: Table) -> Iterator[list[Component]]:
+    """Of each SSTable. No name is in the table twice, or in the SSTable."""
+    names: set[str] = set()
+    for sstable in table.sstables:
+        if not _SSTABLE.match(sstable.name) or sstable.name in names:
+            raise invalid(f"odd SSTable {sstable.name!r}, or one that is in it twice")
+        names.add(sstable.name)
+        if len({component.name for component in sstable.components}) < len(sstable.components):
+            raise invalid(f"a component of {sstable.name} is in it twice")
+        yield sstable.components
+
+
+def _check_component(component: Component, contents: Sequence[int]) -> None:
     """One of no bytes has no object. A plain object is one component, a bundle's members lie inside of it."""
     if not _COMPONENT.match(component.name):
         raise invalid(f"odd component {component.name!r}")
     if component.size == 0 and component.object == -1:
         return
-    if not 0 <= component.object < len(bundles) or component.size <= 0 or not 0 <= component.crc < 1 << 32:
+    if not 0 <= component.object < len(contents) or component.size <= 0 or not 0 <= component.crc < 1 << 32:
         raise invalid(f"{component.name} points at no object")
     whole = contents[component.object]
-    if component.offset < 0 or component.offset + component.size > whole:
+    if component.offset < 0 or component.offset + component.size > abs(whole):
         raise invalid(f"{component.name} reaches past its object")
-    if not bundles[component.object] and component.size != whole:
+    if whole > 0 and component.size != whole:
         raise invalid(f"{component.name} is a part of an object that is no bundle")
 
 

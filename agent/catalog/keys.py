@@ -34,7 +34,7 @@ def escape(name: str) -> str:
     text = _ODD.sub(lambda found: b"!%02X" % found[0][0], name.encode()).decode()
     if text in {".", ".."} or text[0] == "_":
         text = f"!{ord(text[0]):02X}{text[1:]}"
-    return text
+    return name if text == name else text  # a plan keeps both, of each of its SSTables
 
 
 def unescape(segment: str) -> str:

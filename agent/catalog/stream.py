@@ -7,25 +7,25 @@ before) is read as a whole.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import msgspec
 import zstandard
 
 from agent.catalog.check import invalid
 from agent.catalog.manifest import Manifest, Pending, SSTable, StoredObject, Table
-from agent.catalog.packed import packed
+from agent.catalog.packed import Packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _T = TypeVar("_T")
 
-_ENCODER = msgspec.json.Encoder(enc_hook=list)  # components that are packed
+_ENCODER = msgspec.json.Encoder()
 _TABLES, _OBJECTS, _REUSE = b'"tables":[', b'"objects":[', b'"reuse":['
 _SSTABLES = b'"sstables":['
 _PIECE = 256 << 10  # bytes of text that are compressed at once
-_LEAN = 1 << 20  # bytes, compressed: of a larger manifest the components are packed, and for reading alone
+_LEAN = 1 << 20  # bytes, compressed: of a larger manifest SSTables and objects are packed, and for reading alone
 _LINE = 16 << 20  # bytes; an SSTable has some hundred components at most
 
 
@@ -97,8 +97,9 @@ def read(data: bytes, limit: int) -> Manifest:
         head = next(lines, b"")
         if not head.endswith(_TABLES):
             raise invalid("it is not written in lines")
-        tables = list(_read_tables(lines, lean=len(data) > _LEAN))
-        objects = [msgspec.json.decode(line, type=StoredObject) for line in lines.until_end()]
+        entries = _packed if len(data) > _LEAN else _list
+        tables = list(_read_tables(lines, entries))
+        objects = entries(StoredObject, lines.until_end())
         tail = lines.end
         if next(lines, None) is not None:
             raise invalid("something follows its end")
@@ -122,10 +123,11 @@ def find(
         lines = _Lines(data, limit)
         if not next(lines, b"").endswith(_TABLES):
             raise invalid("it is not written in lines")
-        for table, line in _sstable_lines(lines):
-            name = line[2 : line.find(b'"', 2)].decode()
-            if wants(table, name):
-                found.append((table, msgspec.json.decode(line, type=SSTable)))
+        for table, inner in _table_lines(lines):
+            for line in inner:
+                name = line[2 : line.find(b'"', 2)].decode()
+                if wants(table, name):
+                    found.append((table, msgspec.json.decode(line, type=SSTable)))
         needed = {one.object for _, sstable in found for one in sstable.components if one.size}
         for index, line in enumerate(lines.until_end()):
             if index in needed:
@@ -137,33 +139,42 @@ def find(
         yield table, sstable, {index: named[index] for index in mine if index in named}
 
 
-def _read_tables(lines: _Lines, *, lean: bool) -> Iterator[Table]:
-    last: Table | None = None
-    for table, line in _sstable_lines(lines, empty=True):
-        if table is not last:
-            last = table
-            yield table
-        if line:
-            sstable = msgspec.json.decode(line, type=SSTable)
-            if lean:
-                sstable.components = packed(sstable.components)
-            table.sstables.append(sstable)
+class _Entries(Protocol):
+    """Makes a list of lines."""
+
+    def __call__(self, kind: type[_T], lines: Iterable[bytes]) -> list[_T]: ...
 
 
-def _sstable_lines(lines: _Lines, *, empty: bool = False) -> Iterator[tuple[Table, bytes]]:
-    """Up to the first object; with ``empty`` also each table without SSTables."""
+def _list(kind: type[_T], lines: Iterable[bytes]) -> list[_T]:
+    return [msgspec.json.decode(line, type=kind) for line in lines]
+
+
+def _packed(kind: type[_T], lines: Iterable[bytes]) -> list[_T]:
+    """To be read as the list."""
+    packed = Packed(kind)
+    packed.extend_json(lines)
+    return cast("list[_T]", packed)
+
+
+def _read_tables(lines: _Lines, entries: _Entries) -> Iterator[Table]:
+    for table, inner in _table_lines(lines):
+        if not table.sstables:  # in its own line
+            table.sstables = entries(SSTable, inner)
+        yield table
+
+
+def _table_lines(lines: _Lines) -> Iterator[tuple[Table, Iterator[bytes]]]:
+    """Up to the first object: each table, with the lines of its SSTables, which must be taken before the next."""
     for line in lines:
         if line == b"]," + _OBJECTS:
             return
-        if not line.endswith(_SSTABLES):
-            if empty and line:
-                yield msgspec.json.decode(line.removesuffix(b","), type=Table), b""
-            continue
-        table = msgspec.json.decode(line.removesuffix(b"," + _SSTABLES) + b"}", type=Table)
-        for inner in lines.until_end():
-            yield table, inner
-        if lines.end.removesuffix(b",") != b"]}":
-            raise invalid("a table has no end")
+        if line.endswith(_SSTABLES):
+            table = msgspec.json.decode(line.removesuffix(b"," + _SSTABLES) + b"}", type=Table)
+            yield table, lines.until_end()
+            if lines.end.removesuffix(b",") != b"]}":
+                raise invalid("a table has no end")
+        elif line:
+            yield msgspec.json.decode(line.removesuffix(b","), type=Table), iter(())
     raise invalid("it ends too early")
 
 

@@ -11,6 +11,7 @@ from agent import catalog, configuration, records
 from agent.backup import BackupHandler
 from agent.cli import live, node, offline, options, progress
 from agent.cli.backup_plan import plan
+from agent.cli.command import Command
 from agent.cli.console import Exit, UsageError, files, size
 from agent.cli.run import Runs, locked, running, start_over
 from agent.errors import AgentError, Reason
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from agent.protocol import Location, Operation
     from agent.stores import Opener
 
-HELP = "send this node's data to the bucket"
 ABOUT = """\
 Takes a snapshot, sends what the bucket does not have, and commits the node's manifest. The backup exists when its
 record is written as well: at once where the node is alone or --single-node is given, by `agent commit` after the last
@@ -49,6 +49,10 @@ def add_options(parser: ArgumentParser) -> None:
     options.add_keys(parser, writes=True)
     parser.add_argument("--compress", action="store_true", help="with zstd, what Cassandra does not compress itself")
     options.add_transfer(parser)
+    parser.add_argument(
+        "--finish-within", type=options.duration, default=0, metavar="TIME",
+        help="spread the upload over the time there is, as in 90m or 6h; as fast as it goes by default",
+    )  # fmt: skip
 
 
 async def run(arguments: Namespace, console: Console, open_store: Opener) -> int:
@@ -104,7 +108,8 @@ class _Backup:
         return BackupSpec(
             location=self.location, cluster=found.cluster, datacenter=found.datacenter, rack=found.rack,
             node=found.name, tag=self.tag, backup_id=run.id, epoch=run.epoch, full=arguments.full,
-            bandwidth=arguments.bandwidth, concurrent_transfers=arguments.concurrent_transfers, entities=self.entities,
+            bandwidth=arguments.bandwidth, concurrent_transfers=arguments.concurrent_transfers,
+            finish_within=arguments.finish_within, entities=self.entities,
         )  # fmt: skip
 
     def commit_spec(self, run: Run, sent: NodeDigest) -> CommitSpec:
@@ -134,7 +139,8 @@ async def _back_up(backup: _Backup) -> int:
     if again and await found.snapshots.taken(backup.tag) is None:
         await start_over(found.state_dir, ids[Kind.SNAPSHOT])
     runner: list[Runner] = []
-    async with running(found.state_dir, backup.handlers(runner), progress.choose(console)) as started:
+    owner = f"{found.cluster}/{found.datacenter}/{found.name}"
+    async with running(found.state_dir, backup.handlers(runner), progress.choose(console), owner) as started:
         runner.append(started)
         if backup.arguments.snapshot is None:
             await started.do(ids[Kind.SNAPSHOT], Kind.SNAPSHOT, SnapshotSpec(tag=backup.tag, entities=backup.entities))
@@ -201,3 +207,6 @@ def _tag(arguments: Namespace) -> str:
         return catalog.check_tag(tag)
     except AgentError as error:
         raise UsageError(f"{error.message}; give --tag") from error
+
+
+COMMAND = Command(ABOUT, add_options, run)

@@ -42,8 +42,8 @@ async def plan(
     *,
     snapshot: str | None,
     full: bool,
+    coding: Coding,
     entities: Sequence[str] = (),
-    coding: Coding = AS_IT_IS,
 ) -> Planned:
     """Of ``snapshot``, else of what the tables have now. SnapshotTagExists when the backup could not be made."""
     path = NodePath(node.cluster, node.datacenter, node.name)

@@ -1,4 +1,4 @@
-"""Commands that are one operation: a handler, its spec, what its result means. An entry of ``WORK`` is a command."""
+"""Commands that are one operation: a handler, its spec, what its result means."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli import gc, migrate, options, progress, verify
+from agent.cli import options, progress
+from agent.cli.command import Command
 from agent.cli.console import UsageError
 from agent.cli.run import Run, Runs, locked, running
-from agent.protocol import Kind
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from agent.cli.console import Console, Exit
     from agent.operations import Handler
+    from agent.protocol import Kind
     from agent.stores import Opener
 
 
@@ -34,12 +35,14 @@ class Work:
     """
 
     kind: Kind
-    help: str
     about: str
     handler: Callable[[Opener, Namespace, Path], Handler]
     spec: Callable[[Namespace, Run], Any]
     tell: Callable[[Console, Namespace, dict[str, Any]], Exit]
     options: Callable[[ArgumentParser], None] = lambda _: None
+
+    def command(self) -> Command:
+        return Command(self.about, self.add_options, self.run)
 
     def add_options(self, parser: ArgumentParser) -> None:
         self.options(parser)
@@ -78,14 +81,3 @@ def _meaning(arguments: Namespace) -> str:
     """What makes two commands the same work: all options but those of how it is shown, and how fast."""
     other = {"json", "quiet", "bandwidth", "concurrent_transfers", "state_dir", "command", "work"}
     return "\n".join(f"{key}={value}" for key, value in sorted(vars(arguments).items()) if key not in other)
-
-
-WORK: dict[str, Work] = {
-    "verify": Work(
-        Kind.VERIFY, verify.HELP, verify.ABOUT, verify.handler, verify.spec, verify.tell, verify.add_options
-    ),
-    "gc": Work(Kind.COLLECT, gc.HELP, gc.ABOUT, gc.handler, gc.spec, gc.tell, gc.add_options),
-    "migrate": Work(
-        Kind.MIGRATE, migrate.HELP, migrate.ABOUT, migrate.handler, migrate.spec, migrate.tell, migrate.add_options
-    ),
-}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agent import discovery, records
 from agent.catalog import NodePath
 from agent.cli import options, progress
+from agent.cli.command import Command
 from agent.cli.console import Exit, UsageError, size
 from agent.cli.run import locked, running
 from agent.errors import AgentError, Reason
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from agent.stores import Opener
     from backends.base import ObjectStore
 
-HELP = "write the record of a backup of several nodes"
 ABOUT = """\
 Reads the manifest that each node committed under the tag, and writes the record: from then on the backup exists. Give
 --nodes with the number of nodes of the datacenter: fewer manifests than that are no backup."""
@@ -79,3 +79,6 @@ async def _digest(store: ObjectStore, path: NodePath, tag: str) -> tuple[NodeDig
         files=manifest.totals.files, bytes=manifest.totals.bytes,
     )  # fmt: skip
     return node, manifest.backup_id, tuple(manifest.entities)
+
+
+COMMAND = Command(ABOUT, add_options, run)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent.cli import options
+from agent.cli.by_handler import Work
 from agent.cli.console import Exit, size
 from agent.cli.verify import share
 from agent.collector import CollectHandler
-from agent.protocol import Collected, CollectSpec
+from agent.protocol import Collected, CollectSpec, Kind
 from agent.turns import Turns
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from agent.operations import Handler
     from agent.stores import Opener
 
-HELP = "free what no backup of a node needs any more"
 ABOUT = """\
 One cycle of the collector over one node's part of the bucket. What nothing needs is listed first, and deleted by a
 cycle that comes a day or more after; so run it twice, and then each day. It refuses where something looks wrong: a
@@ -79,3 +79,6 @@ def _hours(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("it must be a whole number of hours, at least 1")
     return int(text)
+
+
+COMMAND = Work(Kind.COLLECT, ABOUT, handler, spec, tell, add_options).command()

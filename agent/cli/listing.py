@@ -10,6 +10,7 @@ import msgspec
 from agent import discovery, records
 from agent.catalog import NodePath
 from agent.cli import catalogs, options
+from agent.cli.command import Command
 from agent.cli.console import Exit, files, size
 from agent.discovery import Broken
 from agent.errors import AgentError
@@ -24,12 +25,8 @@ if TYPE_CHECKING:
     from agent.stores import Opener
     from backends.base import ObjectStore
 
-LIST_HELP = "the backups that a bucket holds"
-LIST_ABOUT = (
-    "One line a backup and datacenter. A record that cannot be read is a line too, and the exit code is 3 then."
-)
-SHOW_HELP = "the nodes and tables of a backup"
-SHOW_ABOUT = "Reads the manifest of every node. One that cannot be read is a line too, and the exit code is 3 then."
+_LIST = "One line a backup and datacenter. A record that cannot be read is a line too, and the exit code is 3 then."
+_SHOW = "Reads the manifest of every node. One that cannot be read is a line too, and the exit code is 3 then."
 _WIDTHS = (32, 16, 5, 12, 20, 10)
 _HEAD = ("TAG", "DATACENTER", "NODES", "SIZE", "CREATED", "CASSANDRA", "CLUSTER")
 
@@ -155,3 +152,7 @@ def _row(*cells: str) -> str:
 
 def _bytes(nodes: Iterable[RecordedNode]) -> int:
     return sum(node.bytes for node in nodes)
+
+
+LIST = Command(_LIST, add_list_options, run_list)
+SHOW = Command(_SHOW, add_show_options, run_show)

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import structlog
 import uvloop
 
-from agent.cli import backup, commit, listing, options, restore
-from agent.cli.by_handler import WORK
+from agent.cli import options
 from agent.cli.console import EXIT_CODES, Console, Exit, InterruptedCommand, UsageError
-from agent.cli.run import stoppable
 from agent.stores import Stores
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
     from typing import TextIO
 
+    from agent.cli.command import Command
     from agent.stores import Opener
-
-    Work = Callable[[Namespace, Console, Opener], Awaitable[int]]
 
 
 class Parser(ArgumentParser):
@@ -37,37 +35,52 @@ class Parser(ArgumentParser):
         self.exit(Exit.USAGE, f"error: {message}; {self.prog} --help says more\n")
 
 
-class Command(NamedTuple):
-    """``run`` returns the exit code; what it raises becomes a sentence and another one."""
+class Known(NamedTuple):
+    """A command's line of help, and the module and name that it has in agent/cli."""
 
     help: str
-    about: str
-    add_options: Callable[[ArgumentParser], None]
-    run: Work
+    module: str
+    name: str = "COMMAND"
+
+    def load(self) -> Command:
+        found: Command = getattr(importlib.import_module(f"agent.cli.{self.module}"), self.name)
+        return found
 
 
-COMMANDS: dict[str, Command] = {
-    "backup": Command(backup.HELP, backup.ABOUT, backup.add_options, backup.run),
-    "commit": Command(commit.HELP, commit.ABOUT, commit.add_options, commit.run),
-    "restore": Command(restore.HELP, restore.ABOUT, restore.add_options, restore.run),
-    "list": Command(listing.LIST_HELP, listing.LIST_ABOUT, listing.add_list_options, listing.run_list),
-    "show": Command(listing.SHOW_HELP, listing.SHOW_ABOUT, listing.add_show_options, listing.run_show),
-    **{name: Command(one.help, one.about, one.add_options, one.run) for name, one in WORK.items()},
+COMMANDS: dict[str, Known] = {
+    "backup": Known("send this node's data to the bucket", "backup"),
+    "commit": Known("write the record of a backup of several nodes", "commit"),
+    "restore": Known("a node's backup into an empty data directory", "restore"),
+    "list": Known("the backups that a bucket holds", "listing", "LIST"),
+    "show": Known("the nodes and tables of a backup", "listing", "SHOW"),
+    "verify": Known("hold what the bucket has of a node against its manifests", "verify"),
+    "gc": Known("free what no backup of a node needs any more", "gc"),
+    "forget": Known("delete a backup, but for the data that others share", "forget"),
+    "migrate": Known("make a backup of cassandra-medusa into one of ours", "migrate"),
 }
 
 
-def add_to(commands: _SubParsersAction[Parser]) -> None:
+class Subparser(Parser):
+    """Of one command, which is imported when it is the one: the sidecar starts as fast without them."""
+
+    known: Known | None = None
+
+    def parse_known_args(self, *arguments: Any, **more: Any) -> Any:
+        if self.known is not None:
+            command, self.known = self.known.load(), None
+            self.description = command.about
+            command.add_options(self)
+            options.add_output(self)
+        return super().parse_known_args(*arguments, **more)
+
+
+def add_to(commands: _SubParsersAction[Subparser]) -> None:
     """Every command as a subparser."""
-    for name, command in COMMANDS.items():
+    for name, known in COMMANDS.items():
         parser = commands.add_parser(
-            name,
-            help=command.help,
-            description=command.about,
-            epilog=EXIT_CODES,
-            formatter_class=RawDescriptionHelpFormatter,
+            name, help=known.help, epilog=EXIT_CODES, formatter_class=RawDescriptionHelpFormatter
         )
-        command.add_options(parser)
-        options.add_output(parser)
+        parser.known = known
 
 
 def main(
@@ -104,6 +117,8 @@ def main(
 
 async def _run(arguments: Namespace, console: Console, open_store: Opener) -> int:
     """The first signal stops the work in order, the second one ends the process."""
+    from agent.cli import run  # noqa: PLC0415  as commands: not before it is needed
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -114,7 +129,8 @@ async def _run(arguments: Namespace, console: Console, open_store: Opener) -> in
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told)
-    return await stoppable(COMMANDS[arguments.command].run(arguments, console, open_store), stop)
+    command = COMMANDS[arguments.command].load()
+    return await run.stoppable(command.run(arguments, console, open_store), stop)
 
 
 def _logs(env: Mapping[str, str], stream: TextIO) -> None:

@@ -9,10 +9,11 @@ import msgspec
 
 from agent import catalog
 from agent.cli import options
+from agent.cli.by_handler import Work
 from agent.cli.console import Exit, UsageError, files, size
 from agent.cli.medusa.handler import MigrateHandler
 from agent.errors import AgentError
-from agent.protocol import Location, MigrateSpec
+from agent.protocol import Kind, Location, MigrateSpec
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from agent.operations import Handler
     from agent.stores import Opener
 
-HELP = "make a backup of cassandra-medusa into one of ours"
 ABOUT = """\
 Reads a backup of Medusa 0.20 to 0.31 and writes a complete one of ours. In one bucket the store copies the large files
 itself; small ones are read and bundled. Medusa's objects are only read. Given again, it goes on where it was."""
@@ -80,3 +80,6 @@ def tell(console: Console, arguments: Namespace, result: dict[str, Any]) -> Exit
         f" ({how}; {size(result['bytesRead'])} read at most)"
     )
     return Exit.DONE
+
+
+COMMAND = Work(Kind.MIGRATE, ABOUT, handler, spec, tell, add_options).command()

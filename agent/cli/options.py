@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from agent.coding import Codings
 
+_DURATION = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smh])\Z")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _SIZE = re.compile(r"(?P<count>\d{1,15})(?P<unit>[KMGT]?)(?:i?B)?(?:/s)?\Z", re.IGNORECASE)
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 STATE = ".cassandra-agent"  # beside the first data directory
@@ -209,6 +211,14 @@ def _size(text: str) -> int:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: write 800K, 50M or 2G")
     return int(found["count"]) << _UNITS[found["unit"].upper()]
+
+
+def duration(text: str) -> int:
+    """Seconds. For ``type=``."""
+    found = _DURATION.match(text)
+    if not found or not int(found["count"]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 30s, 90m or 6h")
+    return int(found["count"]) * _SECONDS[found["unit"]]
 
 
 def _transfers(text: str) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agent import configuration, files, records, restore, volume
 from agent.catalog import NodePath
 from agent.cli import catalogs, options, progress
+from agent.cli.command import Command
 from agent.cli.console import Exit, UsageError, size
 from agent.cli.console import files as count_files
 from agent.cli.run import Runs, locked, meaning, running
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from agent.stores import Opener
     from agent.volume import Restored
 
-HELP = "a node's backup into an empty data directory"
 ABOUT = """\
 Downloads and checks every file, and puts the tables in place when all of them are whole. Afterwards set what it prints
 in cassandra.yaml, before Cassandra's first start. The system keyspace is not restored: the node gets a new host id."""
@@ -161,3 +161,6 @@ def _tell(console: Console, restored: Restored, restored_bytes: int, node: Recor
     console.line()
     for key, value in lines.items():
         console.line(f"{key}: {json.dumps(value)}")
+
+
+COMMAND = Command(ABOUT, add_options, run)

@@ -118,9 +118,11 @@ async def start_over(state_dir: Path, operation_id: str) -> None:
 
 
 @asynccontextmanager
-async def running(state_dir: Path, handlers: Mapping[Kind, Handler], display: Display) -> AsyncIterator[Runner]:
-    """Leaving it stops what still runs, and leaves it resumable."""
-    journal = Journal(state_dir / "operations")
+async def running(
+    state_dir: Path, handlers: Mapping[Kind, Handler], display: Display, owner: str = ""
+) -> AsyncIterator[Runner]:
+    """Leaving it stops what still runs, and leaves it resumable. ``owner``: see the journal; a volume may be copied."""
+    journal = Journal(state_dir / "operations", owner)
     operations = Operations(journal, handlers)
     await operations.load(resume=False)
     ticking = asyncio.create_task(operations.run())

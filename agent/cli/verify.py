@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent.cli import options
+from agent.cli.by_handler import Work
 from agent.cli.console import Exit, UsageError, size
-from agent.protocol import Level, Verified, VerifySpec
+from agent.protocol import Kind, Level, Verified, VerifySpec
 from agent.verify_run import VerifyHandler
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from agent.operations import Handler
     from agent.stores import Opener
 
-HELP = "hold what the bucket has of a node against its manifests"
 ABOUT = """\
 Looks at every object that a complete backup of the node needs: whether it is there (Size), whether the store's own
 checksum is right (Hash), or at the bytes themselves (Read; with --share a part each time, so that all is read in
@@ -87,3 +87,6 @@ def share(text: str) -> float:
     if not 0 < found <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no percentage above 0 and up to 100")
     return found
+
+
+COMMAND = Work(Kind.VERIFY, ABOUT, handler, spec, tell, add_options).command()

@@ -66,5 +66,5 @@ async def agent_here(*arguments: object, open_store: Opener) -> Ended:
     out, err = io.StringIO(), io.StringIO()
     parsed = parser().parse_args([str(one) for one in arguments])
     console = Console(out, err, json=parsed.json, quiet=parsed.quiet)
-    code = await cli.COMMANDS[parsed.command].run(parsed, console, open_store)
+    code = await cli.COMMANDS[parsed.command].load().run(parsed, console, open_store)
     return Ended(code, out.getvalue(), err.getvalue())

@@ -1,6 +1,6 @@
 """A node with very many SSTables or very large ones, a store that swallows bytes, and what memory a backup then takes:
 
-python -m tests.unit.agent.scale tebibyte|million|decode DIRECTORY
+python -m tests.unit.agent.scale tebibyte|million|decode|verify|collect|restore DIRECTORY
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from backends.checksums import crc32c
 from backends.errors import Kind as StoreKind
 from backends.errors import StoreError
 from tests.fakes.sstables import BIG, table_id
+from tests.unit.agent import scale_readers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -213,9 +214,8 @@ def million(root: Path) -> dict[str, Any]:
     bundle.read = lambda item: bytes(item.size)
     found = snapshot(125_000, data=2 << 20)
     node = Node(root, lambda: found, Listing(found))
-    began = time.monotonic()
     result = asyncio.run(node.back_up("e1"))
-    told = {"peak": peak(), "seconds": round(time.monotonic() - began, 1), "files": result["files"]}
+    told = {"peak": peak(), "files": result["files"]}
     (manifest,) = [data for key, data in node.store.kept.items() if "/manifests/" in key]
     (root / "manifest").write_bytes(manifest)
     return told | {"manifest": len(manifest), "sent": node.store.sent}
@@ -233,22 +233,21 @@ def tebibyte(root: Path) -> dict[str, Any]:
             os.truncate(path, size)
             sstable.files[component] = FoundFile(component, str(path), size, 1, number + 1, 1)
     node = Node(root, lambda: Snapshot([table]))
-    began = time.monotonic()
     asyncio.run(node.back_up("e1"))
-    told = {"peak": peak(), "seconds": round(time.monotonic() - began, 1), "requests": node.store.requests}
     assert node.store.sent >= 1 << 40, node.store.sent
-    return told
+    return {"requests": node.store.requests}
 
 
 def decode(root: Path) -> dict[str, Any]:
     """What :func:`million` left."""
-    began = time.monotonic()
     manifest = catalog.decode_manifest((root / "manifest").read_bytes())
     count = sum(len(sstable.components) for table in manifest.tables for sstable in table.sstables)
     assert count == 1_000_000, count
-    return {"peak": peak(), "seconds": round(time.monotonic() - began, 1)}
+    return {"files": count}
 
 
 if __name__ == "__main__":
-    told = {"tebibyte": tebibyte, "million": million, "decode": decode}[sys.argv[1]](Path(sys.argv[2]))
-    sys.stdout.write(json.dumps(told) + "\n")
+    works = {"tebibyte": tebibyte, "million": million, "decode": decode, **scale_readers.WORKS}
+    began = time.monotonic()
+    told = works[sys.argv[1]](Path(sys.argv[2]))
+    sys.stdout.write(json.dumps({"peak": peak(), "seconds": round(time.monotonic() - began, 1)} | told) + "\n")

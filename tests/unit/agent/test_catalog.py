@@ -121,6 +121,11 @@ def test_a_bundle_may_hold_more_than_a_manifest_needs() -> None:
     catalog.check_manifest(manifest(**in_bundle(Component("A", 4, 1, 0))))
 
 
+def twice(one: Table) -> Table:
+    one.sstables *= 2
+    return one
+
+
 HOSTILE: dict[str, dict[str, Any]] = {
     "another format": {"format": MANIFEST_FORMAT + 1},
     "no format": {"format": 0},
@@ -137,7 +142,12 @@ HOSTILE: dict[str, dict[str, Any]] = {
         "tables": [table(Component("Data.db", 10, 10, 0)), table(Component("Data.db", 10, 10, 0), name="u")]
     },
     "no bytes in an object": {"tables": [table(Component("Data.db", 0, 10, 0))]},
-    "an SSTable twice": {"tables": [table(Component("A", 0)), table(Component("B", 0))]},
+    "an SSTable twice": {"tables": [twice(table(Component("A", 0)))]},
+    "a table twice": {"tables": [table(sstable="nb-1-big"), table(sstable="nb-2-big")]},
+    "a size that fits into nothing": {
+        "objects": [StoredObject(KEY.replace("~10-", f"~{'9' * 19}-"), 10**19 - 1)],
+        "tables": [],
+    },
     "keyspace climbs": {"tables": [table(keyspace="..")]},
     "table climbs": {"tables": [table(name="../x")]},
     "id is none": {"tables": [table(id="x")]},
@@ -161,8 +171,10 @@ HOSTILE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize("lean", [False, True], ids=["", "packed"])
 @pytest.mark.parametrize("what", HOSTILE)
-def test_a_hostile_manifest_is_refused(what: str) -> None:
+def test_a_hostile_manifest_is_refused(what: str, lean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.catalog.stream._LEAN", 0 if lean else 1 << 20)
     with pytest.raises(AgentError) as caught:
         catalog.decode_manifest(catalog.encode(manifest(**HOSTILE[what])))
     assert caught.value.reason == "ManifestInvalid"

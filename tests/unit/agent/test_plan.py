@@ -8,6 +8,7 @@ import pytest
 
 from agent import catalog
 from agent.catalog import Component, TablePath
+from agent.layout import Entry
 from agent.plan import Plan
 from agent.sstables import FoundFile, FoundSSTable, FoundTable, Snapshot
 
@@ -53,6 +54,20 @@ def test_one_small_component_is_a_bundle_too() -> None:
     (item,) = plan(Small=1)[0].settle()[0]
     assert item.bundle
     assert item.key.startswith(f"{PREFIX}b~1-")
+
+
+def test_the_sum_of_a_bundle_goes_with_it() -> None:
+    sstable = FoundSSTable("nb-1-big")
+    for name, size in (("Data.db", 2 * MIB), ("A", 10)):
+        sstable.files[name] = FoundFile(name, Path("/d") / name, size)
+    entry = Entry("host/data/ks/t/", sstable, {"Data.db": 7, "A": 7})
+    entry.epochs = ("e1", "e1")
+    entry.keep_sum(1, 6)
+    entry.keep_sum(0, 5)
+    assert [entry.sum(0), entry.sum(1)] == [5, 6]
+    entry.undo()
+    assert entry.epochs == ("e1", "")
+    assert [entry.sum(0), entry.sum(1)] == [5, -1]
 
 
 def test_nothing_is_sent_for_no_bytes() -> None:

@@ -305,7 +305,7 @@ async def test_an_object_that_is_there_after_all_is_done(node: Node, tmp_path: P
 
 async def test_uploads_that_fit_nothing_are_aborted_and_others_left_alone(node: Node, tmp_path: Path) -> None:
     item = large(tmp_path / "one", 4 * MIB)
-    for key in ("r/gone-e1", f"r/{item.key}", f"r/{item.key}", "r/one-e2", "other/one-e1"):
+    for key in ("r/gone-e1", "r/gone-e1x7f", f"r/{item.key}", f"r/{item.key}", "r/one-e2", "other/one-e1"):
         await node.memory.create_upload(key)
     await node.send(item)
     assert await node.uploads() == ["other/one-e1", "r/one-e2"]

@@ -72,14 +72,16 @@ async def test_nothing_new_is_nearly_free(tmp_path: Path, monkeypatch: pytest.Mo
     assert node.store.requests < 150
 
 
-LIMIT = 256  # MiB
+LIMITS = {"tebibyte": 256, "million": 200, "verify": 200, "restore": 160, "collect": 160}  # MiB; 256 with a real client
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("works", [["tebibyte"], ["million", "decode"]], ids=["tebibyte", "million"])
+@pytest.mark.parametrize(
+    "works", [["tebibyte"], ["million", "verify", "collect", "restore"]], ids=["tebibyte", "million"]
+)
 def test_memory_stays_small(tmp_path: Path, works: list[str]) -> None:
-    """The peak of a process that backs up 1 TiB, or a million components, and of one that reads their manifest."""
+    """The peak of a process that backs up 1 TiB, or a million components, and of those that read the manifest."""
     root = Path(__file__).resolve().parents[3]
     for work in works:
         command = [sys.executable, "-m", "tests.unit.agent.scale", work, str(tmp_path)]
@@ -87,4 +89,4 @@ def test_memory_stays_small(tmp_path: Path, works: list[str]) -> None:
         assert ended.returncode == 0, ended.stderr[-3000:]
         told = json.loads(ended.stdout.splitlines()[-1])
         sys.stdout.write(f"{work}: {told}\n")
-        assert told["peak"] < LIMIT, told
+        assert told["peak"] < LIMITS[work], told

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.__main__ import parser
+from agent.cli import gc as gc_command
+from agent.cli import verify as verify_command
 from agent.cli.console import Exit
+from agent.cli.run import Run
 from backends.base import BytesBody
 from backends.memory import MemoryStore
 from tests.unit.agent.cli.conftest import TARGET, Stopped
@@ -149,3 +153,17 @@ def test_wrong_options_begin_nothing(node: Stopped, command: list[str], words: s
     assert words in done.err
     assert node.files() - before <= {"state", "state/lock", "state/runs", "state/operations"}
     assert "Traceback" not in done.err
+
+
+def test_what_the_operations_are_told() -> None:
+    run = Run(id="r", epoch="e", what="")
+    arguments = parser().parse_args(["gc", *WHOSE, "--grace", "36", "--limit", "10%", "--allow-empty"])
+    found = gc_command.spec(arguments, run)
+    assert (found.grace, found.limit, found.allow_empty, found.dry_run) == (129_600, 0.1, True, False)
+    plain = gc_command.spec(parser().parse_args(["gc", *WHOSE, "--dry-run"]), run)
+    assert (plain.grace, plain.limit, plain.allow_empty, plain.dry_run) == (86_400, 0.5, False, True)
+    arguments = parser().parse_args(["verify", *WHOSE, "--level", "Read", "--share", "5", "--tag", "t1"])
+    checked = verify_command.spec(arguments, run)
+    assert (checked.level, checked.share, checked.tag, checked.heal) == ("Read", 0.05, "t1", False)
+    healing = parser().parse_args(["verify", *WHOSE, "--heal", "--data-dir", "/d"])
+    assert verify_command.spec(healing, run).heal
