@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from agent import catalog, clock, deltas, integrity, parts, records, reservation, upload
-from agent.catalog import MANIFEST_FORMAT, Manifest, NodePath
+from agent import catalog, clock, deltas, integrity, parts, records, reservation, scope, upload
+from agent.catalog import Manifest, NodePath
+from agent.coding import Coding
 from agent.errors import AgentError, Reason
 from agent.flow import Flow, each
 from agent.plan import Plan
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from agent.cache import Cache
+    from agent.coding import Codings
     from agent.job import Job
     from agent.plan import Planned, Reused, Sendable
     from agent.snapshots import Snapshots, Taken
@@ -60,6 +62,7 @@ class _Run:
     taken: Taken
     uploads: UploadJournal
     claim: Reservation
+    coding: Coding
 
     @property
     def host_id(self) -> str:
@@ -78,6 +81,7 @@ class BackupHandler:
         pod_ip: str = "",
         turns: Turns | None = None,
         reserve: Callable[[ObjectStore, BackupSpec], Reservation] = Reservation,
+        codings: Codings = Coding,
     ) -> None:
         self._snapshots = snapshots
         self._open_store = open_store
@@ -85,11 +89,13 @@ class BackupHandler:
         self._pod_ip = pod_ip
         self._turns = turns or Turns()
         self._reserve = reserve
+        self._codings = codings
         self._claims: dict[str, Reservation] = {}  # by operation
 
     def check(self, spec: BackupSpec) -> None:
         catalog.check_tag(spec.tag)
         catalog.check_epoch(spec.epoch)
+        scope.checked(spec.entities)
         for name in (spec.cluster, spec.datacenter, spec.node):
             catalog.escape(name)
         if not 0 <= spec.concurrent_transfers <= 64 or spec.bandwidth < 0 or spec.finish_within < 0:
@@ -98,6 +104,7 @@ class BackupHandler:
 
     async def run(self, job: Job, spec: BackupSpec) -> dict[str, Any]:
         await job.enter("Preparing")
+        coding = await asyncio.to_thread(self._codings)
         path = NodePath(spec.cluster, spec.datacenter, spec.node)
         async with self._open_store(spec.location) as store:
             if (found := await records.find_own_manifest(store, path, spec)) is not None:
@@ -107,12 +114,16 @@ class BackupHandler:
             if taken is None:
                 message = f"there is no snapshot {spec.tag}: it was cleared, or the volume is new; back up again"
                 raise AgentError(Reason.SNAPSHOT_GONE, message)
+            if taken.entities != scope.checked(spec.entities):
+                message = f"the snapshot {spec.tag} is of other tables than this backup: take it again"
+                raise AgentError(Reason.SNAPSHOT_FAILED, message)
             async with self._turns.backing_up(path):
                 claim = self._claims[job.id] = self._reserve(store, spec)
                 uploads = await self._journal(spec)
                 try:
                     async with claim.held():
-                        written = await self._back_up(_Run(job, spec, store, path, taken, uploads, claim))
+                        run = _Run(job, spec, store, path, taken, uploads, claim, coding)
+                        written = await self._back_up(run)
                 finally:
                     uploads.close()
             await reservation.remove(store, spec)
@@ -166,6 +177,7 @@ class BackupHandler:
     async def _send(self, run: _Run) -> tuple[Manifest, str]:
         started = clock.now()
         snapshot = await self._snapshots.scan(run.spec.tag)
+        scope.check_snapshot(run.taken.entities, {(one.path.keyspace, one.path.name) for one in snapshot.tables}, ())
         found = await _plan(run, snapshot, self._snapshots.checksums)
         await _list(run, found.see)
         await deltas.learn(run.store, run.path, run.host_id, found)
@@ -190,12 +202,13 @@ class BackupHandler:
         settings = await asyncio.to_thread(self._settings)
         tables, objects = found.stream(snapshot)
         return Manifest(
-            format=MANIFEST_FORMAT, agent_version=VERSION, backup_id=spec.backup_id, tag=spec.tag, cluster=spec.cluster,
-            datacenter=spec.datacenter, rack=spec.rack, node=spec.node, host_id=run.host_id, ip=self._pod_ip,
+            format=run.coding.format, key_ids=run.coding.key_ids, agent_version=VERSION, backup_id=spec.backup_id,
+            tag=spec.tag, cluster=spec.cluster, datacenter=spec.datacenter, rack=spec.rack, node=spec.node,
+            host_id=run.host_id, ip=self._pod_ip,
             tokens=facts.tokens, partitioner=facts.partitioner, cassandra_version=facts.release_version,
             schema_version=facts.schema_version, snapshot_at=run.taken.at, settings=dict(settings),
             started=started, finished=clock.now(), tables=tables, objects=objects,
-            totals=await asyncio.to_thread(found.totals, snapshot),
+            totals=await asyncio.to_thread(found.totals, snapshot), entities=run.taken.entities,
         )  # fmt: skip
 
 
@@ -205,7 +218,10 @@ async def _plan(run: _Run, snapshot: Snapshot, checksums: Cache) -> Plan:
         message = "the snapshot has no SSTable at all: this is no running node's data"
         raise AgentError(Reason.NOTHING_TO_BACK_UP, message)
     claim = run.claim
-    found = Plan(run.host_id, run.spec.epoch, full=run.spec.full, condemned=claim.condemned, other=claim.other_epoch())
+    found = Plan(
+        run.host_id, run.spec.epoch, full=run.spec.full, condemned=claim.condemned, other=claim.other_epoch(),
+        coding=run.coding,
+    )  # fmt: skip
     await run.job.enter("Planning", files=await asyncio.to_thread(_survey, snapshot))
     known = await asyncio.to_thread(checksums.load)
 
@@ -236,7 +252,9 @@ async def _begin(run: _Run, send: list[Planned], reuse: Reused) -> upload.Upload
     def done(item: Sendable) -> None:
         run.job.file_done(len(item.members))
 
-    return upload.Uploader(run.store, run.path.root, flow, count=run.job.count, done=done, journal=run.uploads)
+    return upload.Uploader(
+        run.store, run.path.root, flow, count=run.job.count, done=done, journal=run.uploads, coding=run.coding
+    )
 
 
 async def _take_up(run: _Run, send: list[Planned]) -> None:

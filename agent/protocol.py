@@ -96,12 +96,17 @@ class ProbeSpec(Wire):
     tag: str
     backup_id: str  # the CassandraBackup's UID
     owner: str = ""  # the CassandraDataCenter's UID; given, the result says {"owner", "shared"}
+    entities: list[str] = []  # as in SnapshotSpec: each of them is there
 
 
 class SnapshotSpec(Wire):
-    """Hard links of every table under ``tag``, taken by Cassandra."""
+    """Hard links of tables under ``tag``, taken by Cassandra.
+
+    ``entities`` are ``keyspace`` or ``keyspace.table``; none is all. Schema and roles are always with them.
+    """
 
     tag: str
+    entities: list[str] = []
 
 
 class BackupSpec(Wire):
@@ -119,6 +124,7 @@ class BackupSpec(Wire):
     concurrent_transfers: int = 0  # 0 adapts to the store; else the most there will be
     bandwidth: int = 0  # bytes a second, 0 is unlimited
     finish_within: int = 0  # seconds; the rate is what it takes to be done by then, 0 is as fast as it goes
+    entities: list[str] = []  # of the snapshot, which has no other tables
 
 
 class NodeDigest(Wire):
@@ -133,6 +139,15 @@ class NodeDigest(Wire):
     bytes: int
 
 
+class MissingNode(Wire):
+    """A node that a partial backup goes without. ``node`` is empty where it is not known which pod has the host id."""
+
+    node: str
+    rack: str
+    host_id: str = ""
+    tokens: list[str] = []  # found out by who commits, and told to the bucket alone
+
+
 class CommitSpec(Wire):
     """Writes the cluster record last: with it the backup exists, without it there is none."""
 
@@ -142,6 +157,7 @@ class CommitSpec(Wire):
     tag: str
     backup_id: str
     nodes: list[NodeDigest]
+    missing: list[MissingNode] = []  # the datacenter's other nodes; with one of them the backup is partial
 
 
 class ClearSpec(Wire):
@@ -164,6 +180,7 @@ class CollectSpec(Wire):
     dry_run: bool = False  # says what it would do, and writes nothing at all
     grace: int = 86_400  # seconds; what is younger is left alone, whatever names it
     limit: float = 0.5  # candidates, as a share of all objects; with more of them nothing is deleted
+    expected: int = 0  # candidates that ``limit`` does not count: who asks has given up as many, and knows it
     allow_empty: bool = False  # the node has no backup left, on purpose: everything goes, whatever ``limit`` says
 
 
@@ -198,7 +215,8 @@ class Collected(Wire, omit_defaults=False):
 
 class ForgetSpec(Wire):
     """Takes a backup out of the bucket: its cluster record first, then its nodes' manifests. What only it needed is
-    left to the collector. Refused while the backup runs, and where the tag is another backup's.
+    left to the collector. Refused while the backup runs, and where the tag is another backup's. ``Operation.result`` is
+    a ``Forgotten``.
     """
 
     location: Location
@@ -206,6 +224,13 @@ class ForgetSpec(Wire):
     datacenter: str
     tag: str
     backup_id: str
+
+
+class Forgotten(Wire, omit_defaults=False):
+    """``manifests``: how many went now; none where it had been forgotten before."""
+
+    manifests: int = 0
+    empty: list[str] = []  # nodes of the datacenter that have no manifest left, of whatever backup
 
 
 class Level(StrEnum):
@@ -224,6 +249,7 @@ class VerifySpec(Wire):
     datacenter: str
     node: str
     tag: str = ""  # one backup; empty: every complete one that has this node
+    digest: str = ""  # of the node's manifest under ``tag``, of a backup that has no record yet
     level: Level = Level.SIZE
     share: float = 1.0  # of the bytes, for Read: one run goes on where the last one ended, so 1/share runs read all
     heal: bool = False  # put right what this node's disk still has
@@ -401,7 +427,10 @@ class RecordedNode(Wire):
 
 
 class ClusterRecord(Wire):
-    """``_backups/<tag>/cluster.json``: written last, once, and only with every node's digest in it."""
+    """``_backups/<tag>/<dc>.json``: written last, once, and only with the digest of every node that is not ``missing``.
+
+    With missing nodes it is a partial backup: its data is kept as any other's, and no cluster is restored from it.
+    """
 
     format: int
     tag: str
@@ -413,6 +442,8 @@ class ClusterRecord(Wire):
     schema_version: str = ""
     partitioner: str = ""
     created_at: str = ""
+    entities: list[str] = []  # keyspaces and tables that it is of; none is all
+    missing: list[MissingNode] = []
 
 
 class BackupName(Wire):

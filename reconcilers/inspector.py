@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _LIFETIME = 900  # seconds; should nobody delete it, the kubelet ends it
 _VOLUMES = ("agent", "tmp-sidecar")
+_STATE = {"name": "AGENT_STATE_DIR", "value": "/tmp/agent"}  # noqa: S108  there is no data volume
 _LONGEST_NAME = 253
 
 
@@ -49,15 +50,6 @@ def name_of(owner: Kind) -> str:
 
 def build(owner: Kind, datacenter: CassandraDataCenter) -> dict[str, Any]:
     """Pure: what is left of a node's pod without Cassandra, as a child of ``owner``."""
-    layout = layout_of(datacenter, cluster_name="-", datacenter_name="-")
-    whole = datacenter_pod.template(datacenter, layout, layout.racks[0])["spec"]
-    sidecar = next(c for c in whole["containers"] if c["name"] == labels.SIDECAR_CONTAINER)
-    env = [e for e in sidecar["env"] if "resourceFieldRef" not in e.get("valueFrom", {})]
-    mounts = [m for m in sidecar["volumeMounts"] if _kept(m["name"])]
-    kept = (
-        "serviceAccountName", "automountServiceAccountToken", "enableServiceLinks", "securityContext",
-        "imagePullSecrets", "tolerations", "priorityClassName",
-    )  # fmt: skip
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -76,22 +68,36 @@ def build(owner: Kind, datacenter: CassandraDataCenter) -> dict[str, Any]:
                 }
             ],
         },
-        "spec": {
-            **{key: whole[key] for key in kept if key in whole},
-            "restartPolicy": "OnFailure",
-            "activeDeadlineSeconds": _LIFETIME,
-            "terminationGracePeriodSeconds": 1,
-            "containers": [
-                {
-                    **{key: value for key, value in sidecar.items() if key != "livenessProbe"},
-                    "args": ["agent", "inspect"],
-                    "env": env,
-                    "volumeMounts": mounts,
-                    "readinessProbe": {**sidecar["readinessProbe"], "periodSeconds": 1},
-                }
-            ],
-            "volumes": [v for v in whole["volumes"] if _kept(v["name"])],
-        },
+        "spec": pod_spec(datacenter),
+    }
+
+
+def pod_spec(datacenter: CassandraDataCenter, *, lifetime: int = _LIFETIME) -> dict[str, Any]:
+    """``lifetime``: seconds."""
+    layout = layout_of(datacenter, cluster_name="-", datacenter_name="-")
+    whole = datacenter_pod.template(datacenter, layout, layout.racks[0])["spec"]
+    sidecar = next(c for c in whole["containers"] if c["name"] == labels.SIDECAR_CONTAINER)
+    env = [e for e in sidecar["env"] if "resourceFieldRef" not in e.get("valueFrom", {})]
+    mounts = [m for m in sidecar["volumeMounts"] if _kept(m["name"])]
+    kept = (
+        "serviceAccountName", "automountServiceAccountToken", "enableServiceLinks", "securityContext",
+        "imagePullSecrets", "tolerations", "priorityClassName",
+    )  # fmt: skip
+    return {
+        **{key: whole[key] for key in kept if key in whole},
+        "restartPolicy": "OnFailure",
+        "activeDeadlineSeconds": lifetime,
+        "terminationGracePeriodSeconds": 1,
+        "containers": [
+            {
+                **{key: value for key, value in sidecar.items() if key != "livenessProbe"},
+                "args": ["agent", "inspect"],
+                "env": datacenter_pod.merge_env(env, [_STATE]),
+                "volumeMounts": mounts,
+                "readinessProbe": {**sidecar["readinessProbe"], "periodSeconds": 1},
+            }
+        ],
+        "volumes": [v for v in whole["volumes"] if _kept(v["name"])],
     }
 
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent import catalog
+from agent import catalog, coding, scope
 from agent.cli.console import UsageError
 from agent.errors import AgentError
 from agent.protocol import Endpoint, Location
@@ -17,6 +17,8 @@ from backends.registry import OPENERS
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping
+
+    from agent.coding import Codings
 
 _SIZE = re.compile(r"(?P<count>\d{1,15})(?P<unit>[KMGT]?)(?:i?B)?(?:/s)?\Z", re.IGNORECASE)
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -96,6 +98,37 @@ def add_transfer(parser: ArgumentParser) -> None:
     group.add_argument(
         "--concurrent-transfers", type=_transfers, default=0, metavar="N", help="at once, 1 to 64; adapts by default"
     )
+
+
+def add_entities(parser: ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--keyspaces", metavar="NAMES", help="only these, separated by commas; all by default")
+    group.add_argument("--tables", metavar="NAMES", help="only these, as in ks.table, separated by commas")
+
+
+def entities(arguments: Namespace) -> list[str]:
+    """What is chosen, and what is always with it; empty for everything."""
+    text = arguments.keyspaces if arguments.keyspaces is not None else arguments.tables
+    names = [name.strip() for name in text.split(",")] if text is not None else []
+    wanted = "." if arguments.tables is not None else ""
+    if wrong := next((name for name in names if ("." in name) != bool(wanted)), None):
+        raise UsageError(f"{wrong!r} is no {'table: write keyspace.table' if wanted else 'keyspace'}")
+    try:
+        return scope.checked(names)
+    except AgentError as error:
+        raise UsageError(error.message) from error
+
+
+def add_keys(parser: ArgumentParser, *, writes: bool = False) -> None:
+    parser.add_argument(
+        "--encryption-keys", type=Path, metavar="PATH", default=os.environ.get("AGENT_ENCRYPTION_KEYS") or None,
+        help=f"a key's file or a directory of several{', of which the last by name encrypts' if writes else ''}; by"
+        " default $AGENT_ENCRYPTION_KEYS, and none where that is not set",
+    )  # fmt: skip
+
+
+def codings(arguments: Namespace) -> Codings:
+    return coding.from_files(None if arguments.encryption_keys is None else Path(arguments.encryption_keys))
 
 
 def add_dry_run(parser: ArgumentParser) -> None:

@@ -40,16 +40,6 @@ _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
         "node_progress_deadline_seconds": (),
         "retries": (),
     },
-    backup.BackupSpec: {
-        "keyspaces": (),
-        "tables": (),
-        "entities": (),
-        "node_failure_policy": (),
-        "min_nodes": (),
-        "deletion_policy": (),
-        "ttl_seconds_after_finished": (),
-        "verify": (backup.Verify.NONE,),
-    },
     restore.RestoreSpec: {
         "mode": (),
         "topology_policy": (),

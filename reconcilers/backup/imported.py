@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from controller.clock import parse_rfc3339, rfc3339
 from reconcilers import locations, mounts
+from reconcilers.access import access_of
 from reconcilers.api.backup_status import BackupDatacenter, BackupNode, BackupPhase, BackupStorage, BackupTotals
 from reconcilers.backup import status as said
 
 if TYPE_CHECKING:
-    from agent.protocol import ClusterRecord, RecordedNode
+    from agent.protocol import ClusterRecord, MissingNode, RecordedNode
     from reconcilers.api.backup import BackupSpec
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.backup.run import Run
@@ -54,13 +55,16 @@ def register(run: Run, datacenter: CassandraDataCenter, record: ClusterRecord) -
             datacenter_name=record.datacenter,
             nodes=len(record.nodes),
             credentials_path=mounts.credentials(datacenter, run.spec.credentials_secret_ref),
+            access=access_of(datacenter),
         )
     ]
+    lost = [node for node in record.missing if node.node]
     status.nodes = [_node(name, node) for node in record.nodes[:NODES]]
+    status.nodes += [_missing(name, node) for node in lost[: NODES - len(status.nodes)]]
     files, size = sum(node.files for node in record.nodes), sum(node.bytes for node in record.nodes)
-    count = len(record.nodes)
-    status.totals = BackupTotals(nodes=count, completed=count, failed=0, files=files, bytes=size)
-    status.nodes_completed, status.size = f"{count}/{count}", said.human(size)
+    count, total = len(record.nodes), len(record.nodes) + len(lost)
+    status.totals = BackupTotals(nodes=total, completed=count, failed=len(lost), files=files, bytes=size)
+    status.nodes_completed, status.size = f"{count}/{total}", said.human(size)
     status.progress, status.progress_percent = "100%", 100
     status.snapshot_tag, status.backup_id = record.tag, record.backup_id
     status.layout_version = record.format
@@ -68,11 +72,12 @@ def register(run: Run, datacenter: CassandraDataCenter, record: ClusterRecord) -
     status.location = locations.uri(run.spec.backup_type, run.spec.target)
     status.storage = storage(run.spec)
     run.say("Accepted", "True", "RecordFound", f"backup {record.tag} of {record.cluster}/{record.datacenter}")
-    cut = f"; the first {NODES} nodes are listed" if count > NODES else ""
+    cut = f"; the first {NODES} nodes are listed" if total > NODES else ""
     written = _moment(record.created_at)
     when = f", written {written}" if written else ""
-    message = f"imported: {count} nodes, {status.size}, in {status.location}{when}{cut}"
-    run.end(BackupPhase.COMPLETED, "Imported", message)
+    have = f"{count} of {total}" if lost else str(count)
+    message = f"imported: {have} nodes, {status.size}, in {status.location}{when}{cut}"
+    run.end(BackupPhase.PARTIALLY_COMPLETED if record.missing else BackupPhase.COMPLETED, "Imported", message)
     status.datacenters[0].phase = status.phase
     if written:
         status.start_time = status.completion_time = written
@@ -83,6 +88,13 @@ def _node(datacenter: str, node: RecordedNode) -> BackupNode:
         pod=node.node, datacenter=datacenter, rack=node.rack, host_id=node.host_id, digest=node.digest,
         tokens=node.tokens, files=node.files, bytes_total=node.bytes, bytes_done=node.bytes,
         phase=said.COMPLETED, progress="100%",
+    )  # fmt: skip
+
+
+def _missing(datacenter: str, node: MissingNode) -> BackupNode:
+    return BackupNode(
+        pod=node.node, datacenter=datacenter, rack=node.rack, host_id=node.host_id, tokens=len(node.tokens),
+        phase=said.FAILED, reason="NotInBackup", message="the backup was made without it",
     )  # fmt: skip
 
 

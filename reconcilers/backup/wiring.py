@@ -10,10 +10,13 @@ from controller.triggers import only_when, to_mapped, to_owner, to_self
 from reconcilers import labels, pods
 from reconcilers.api.backup import BACKUPS
 from reconcilers.api.backup_status import FINAL_PHASES
+from reconcilers.backup.delete import Deletion
 from reconcilers.backup.importing import Importer
 from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
+from reconcilers.errands import Errands
+from reconcilers.garbage.notes import Notes
 from reconcilers.inspector import Inspectors
 from reconcilers.readers import Readers
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.api.restore import CassandraRestore
+    from reconcilers.identity import MasterKey
     from reconcilers.operations import Operations
 
 NAME = "backup"
@@ -45,12 +49,19 @@ def backup_controller(
     inspectors: Informer[RawObject],
     agents: Agents,
     operations: Operations,
+    master: MasterKey,
     recorder: Recorder,
     clock: Clock,
     session: str,
+    garbage_grace: int,
     **options: Any,
 ) -> Controller:
-    """``options`` are Controller's own: workers, timeout, backoff."""
+    """``garbage_grace`` in seconds; ``options`` are Controller's own: workers, timeout, backoff."""
+    errands = Errands(
+        client=client, operations=operations, pod_store=pod_informer.store, helpers=inspectors.store,
+        datacenters=datacenters.store, master=master, clock=clock,
+        wake=lambda key: controller.queue.add(key, reason="agent"),
+    )  # fmt: skip
     reconciler = BackupReconciler(
         client=client,
         backups=backups.store,
@@ -62,7 +73,9 @@ def backup_controller(
             wake=lambda key: controller.queue.add(key, reason="agent"),
             clock=clock,
         ),
+        deletion=Deletion(client=client, restores=restores.store, errands=errands, notes=Notes(client, garbage_grace)),
         importer=Importer(
+            client=client,
             datacenters=datacenters.store,
             agents=agents,
             readers=Readers(pod_store=pod_informer.store, inspectors=Inspectors(client=client, store=inspectors.store)),

@@ -23,8 +23,13 @@ from agent.protocol import (
     BackupName,
     BackupNames,
     ClusterRecord,
+    Collected,
+    CollectSpec,
     Failure,
+    Forgotten,
     Kind,
+    Level,
+    MissingNode,
     Node,
     NodeDigest,
     Operation,
@@ -32,6 +37,7 @@ from agent.protocol import (
     Progress,
     RecordedNode,
     State,
+    Verified,
 )
 from controller.clock import rfc3339
 from reconcilers.agents import Address, AgentUnreachable
@@ -67,6 +73,58 @@ class Refusal(Exception):  # noqa: N818  an answer
 class Bucket:
     manifests: dict[tuple[str, str], str] = field(default_factory=dict)  # (tag, node) -> digest
     records: dict[tuple[str, str, str], ClusterRecord] = field(default_factory=dict)  # (cluster, datacenter, tag)
+    shared: set[str] = field(default_factory=set)  # names of objects that each backup of every node has
+    objects: dict[tuple[str, str], float] = field(default_factory=dict)  # (node, object) -> when it was sent
+    owners: dict[tuple[str, str], str] = field(default_factory=dict)  # (tag, node) -> the backup's id
+    lists: dict[str, tuple[float, set[str]]] = field(default_factory=dict)  # node -> when, candidates
+
+    def needs(self, tag: str) -> set[str]:
+        return {*self.shared, f"only-{tag}"}
+
+    def send(self, tag: str, node: str, backup_id: str, digest: str, now: float) -> None:
+        for name in self.needs(tag):
+            self.objects.setdefault((node, name), now)
+        self.manifests[tag, node] = digest
+        self.owners[tag, node] = backup_id
+
+    def of(self, node: str) -> set[str]:
+        return {name for where, name in self.objects if where == node}
+
+    def forget(self, spec: dict[str, Any]) -> Failure | dict[str, Any]:
+        """As agent/forget.py, but for its hour: the record, then the manifests."""
+        key = spec["cluster"], spec["datacenter"], spec["tag"]
+        record = self.records.get(key)
+        if record is not None and record.backup_id != spec["backupId"]:
+            return Failure(reason="SnapshotTagExists", message=f"the tag {spec['tag']} is another backup's: it stays")
+        self.records.pop(key, None)
+        gone = [k for k in self.manifests if k[0] == spec["tag"] and self.owners.get(k) == spec["backupId"]]
+        for each in gone:
+            del self.manifests[each]
+        left = {node for _, node in self.manifests}
+        empty = sorted({node for node, _ in self.objects} - left)
+        return msgspec.to_builtins(Forgotten(manifests=len(gone), empty=empty))
+
+    def collect(self, spec: dict[str, Any], now: float) -> Failure | dict[str, Any]:
+        """As agent/collector.py: what is on a list that is as old as the grace goes."""
+        wanted = msgspec.convert(spec, CollectSpec)
+        node = wanted.node
+        live = set[str]().union(*(self.needs(tag) for tag, where in self.manifests if where == node))
+        mine, before = self.of(node), now - wanted.grace
+        unneeded = mine - live
+        candidates = {name for name in unneeded if self.objects[node, name] <= before}
+        result = Collected(objects=len(mine), live=len(mine & live), young=len(unneeded - candidates))
+        result.candidates = len(candidates)
+        refused = not wanted.allow_empty if not live else len(candidates) - wanted.expected > 0.5 * len(mine)
+        if candidates and refused:
+            return Failure(reason="CollectRefused", message=f"too much of {node} would go: nothing was deleted")
+        at, listed = self.lists.get(node, (now, set[str]()))
+        if node in self.lists and at <= before:
+            for name in candidates & listed:
+                del self.objects[node, name]
+                result.deleted += 1
+        if node not in self.lists or at <= before:
+            self.lists[node] = now, candidates
+        return msgspec.to_builtins(result)
 
 
 class FakeAgent:
@@ -203,7 +261,7 @@ class Running:
         if operation.kind is Kind.BACKUP and self.spec["tag"] not in self.agent.snapshots:
             self._end(State.FAILED, Failure(reason="SnapshotGone", message="there is no snapshot", retryable=True))
             return
-        if operation.kind in (Kind.BACKUP, Kind.RESTORE) and not again:
+        if operation.kind in (Kind.BACKUP, Kind.RESTORE, Kind.VERIFY) and not again:
             operation.progress = Progress(files=script.files, bytes=script.bytes)
         if not script.stuck:
             self._tick(script.seconds)
@@ -248,6 +306,7 @@ class Running:
                 return
             progress, script = self.operation.progress, self.script
             progress.bytes_done = int(progress.bytes * (1 - (left - step) / script.seconds))
+            progress.rate = progress.bytes / script.seconds
             self.operation.last_progress_at = self.agent.now()
             self._bump()
             self._tick(left - step)
@@ -270,7 +329,7 @@ class Running:
             case Kind.BACKUP:
                 world.note("uploaded", agent.pod)
                 digest = hashlib.sha256(f"{agent.pod}{spec['tag']}".encode()).hexdigest()
-                world.bucket.manifests[spec["tag"], agent.pod] = digest
+                world.bucket.send(spec["tag"], agent.pod, spec["backupId"], digest, world.clock.monotonic())
                 script = self.script
                 self.operation.progress.bytes_done = script.bytes
                 answer = NodeDigest(
@@ -280,11 +339,33 @@ class Running:
                 self.operation.result = msgspec.to_builtins(answer)
             case Kind.COMMIT:
                 return self._commit()
+            case Kind.PROBE:
+                there = world.bucket.records.get((spec["cluster"], spec["datacenter"], spec["tag"]))
+                if there is not None and there.backup_id != spec["backupId"]:
+                    return Failure(reason="SnapshotTagExists", message="another backup has the tag")
+                self.operation.result = dict(self.script.result)
+            case Kind.VERIFY:
+                if world.bucket.manifests.get((spec["tag"], agent.pod)) != spec["digest"]:
+                    return Failure(reason="BackupNotFound", message="there is no such manifest")
+                world.note("verified", agent.pod)
+                self.operation.result = msgspec.to_builtins(Verified(level=Level(spec["level"]))) | self.script.result
+            case Kind.FORGET | Kind.COLLECT if not self.script.result:
+                return self._clean()
             case Kind.RESTORE:
                 self.operation.progress.bytes_done = self.operation.progress.bytes
                 self.operation.result = {"restored": True}
             case _:
                 self.operation.result = dict(self.script.result)
+        return None
+
+    def _clean(self) -> Failure | None:
+        world, spec = self.agent.world, self.spec
+        world.note(self.operation.kind, spec.get("node") or spec["tag"])
+        bucket, now = world.bucket, world.clock.monotonic()
+        answer = bucket.forget(spec) if self.operation.kind is Kind.FORGET else bucket.collect(spec, now)
+        if isinstance(answer, Failure):
+            return answer
+        self.operation.result = answer
         return None
 
     def _commit(self) -> Failure | None:
@@ -298,6 +379,7 @@ class Running:
             format=1, tag=spec["tag"], backup_id=spec["backupId"], cluster=spec["cluster"],
             datacenter=spec["datacenter"], cassandra_version="5.0.6", schema_version="schema-1",
             nodes=[msgspec.convert(msgspec.to_builtins(n), RecordedNode) for n in nodes],
+            missing=[msgspec.convert(n, MissingNode) for n in spec.get("missing", [])],
         )  # fmt: skip
         world.bucket.records[spec["cluster"], spec["datacenter"], spec["tag"]] = record
         self.operation.result = msgspec.to_builtins(record)

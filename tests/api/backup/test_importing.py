@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.protocol import ClusterRecord, RecordedNode
+from agent.protocol import ClusterRecord, MissingNode, RecordedNode
 from controller import builtin
 from reconcilers.api.backup import BACKUPS
 from tests.api.restore import steps
@@ -68,6 +68,29 @@ async def test_a_record_becomes_an_object(world: World) -> None:
         "Restorable": ("True", "Imported"),
     }
     assert world.agents.inspected == [{"backupType": "AWS_S3", "target": "bucket", "manifests": "true"}]
+
+
+async def test_one_that_was_made_without_a_node(world: World) -> None:
+    held(world, missing=[MissingNode(node="old-3", rack="rack1", host_id="host-3", tokens=["1", "2"])])
+    await world.datacenter(replicas=1)
+    await world.backup(importExisting=True)
+    status = await ended(world, "PartiallyCompleted")
+    assert status.message.startswith("imported: 3 of 4 nodes, 2.9KiB, in s3://bucket")
+    assert (status.nodes_completed, status.totals.nodes, status.totals.failed) == ("3/4", 4, 1)
+    assert [(n.pod, n.phase, n.tokens) for n in status.nodes[3:]] == [("old-3", "Failed", 2)]
+    assert world.condition("Restorable")[0] == "False"
+
+
+@pytest.mark.parametrize("lost", [(), ("old-3",)])
+async def test_its_data_go_with_it_where_that_is_asked_for(world: World, lost: tuple[str, ...]) -> None:
+    held(world, missing=[MissingNode(node=node, rack="rack1") for node in lost])
+    held(world, tag="other")
+    await world.datacenter(replicas=1)
+    await world.backup(importExisting=True, deletionPolicy="Delete")
+    await ended(world, "PartiallyCompleted" if lost else "Completed")
+    await world.delete(BACKUPS, "backup")
+    await world.run(lambda: world.phase() == "gone", within=30)
+    assert [tag for _, _, tag in world.agents.bucket.records] == ["other"]
 
 
 async def test_nothing_runs_for_it(world: World) -> None:

@@ -278,13 +278,6 @@ async def test_sigterm_answers_those_who_wait_and_leaves_work_resumable(world: W
         assert successor.operations.get("a").attempts == 2
 
 
-async def test_the_inspector_has_the_catalog_and_no_operations(world: World) -> None:
-    async with serving(world, lambda stop: inspect(world.settings, stop, open_store=world.open_store)) as api:
-        assert (await api("GET", "/v1/catalog/backups", params=QUERY))[1] == []
-        assert (await api("GET", "/readyz", headers={}))[0] == 200
-        assert (await api("PUT", "/v1/operations/a", json=SNAPSHOT))[0] == 404
-
-
 def test_an_empty_token_is_no_token(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("\n")
     with pytest.raises(AgentError):
