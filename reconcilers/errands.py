@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from controller.builtin import PODS, SECRETS
 from controller.errors import AlreadyExists, ApiError
 from controller.resource import Key
-from reconcilers import helper, labels, pods
+from reconcilers import helper, labels, mounts, pods
 from reconcilers.access import datacenter_of
+from reconcilers.api.common import ObjectReference
 from reconcilers.backup import policy
 
 if TYPE_CHECKING:
@@ -45,14 +48,11 @@ _SILENT = 30.0  # seconds without an answer after which another one is asked
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """``datacenter`` is the object's name; ``access`` what was kept of it; ``credentials`` a Secret's name or empty,
-    which is wanted at ``path``.
-    """
+    """``datacenter`` is the object's name; ``access`` what was kept of it; ``credentials`` a Secret's name or empty."""
 
     datacenter: str
     access: Access | None = None
     credentials: str = ""
-    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Errands:
         where = await self._who(owner, place, errand, last)
         if isinstance(where, NotYet):
             return where if last.last is None else _after(last.last, where)
-        view = self._want(owner, where, f"{errand.id}.{last.number}", errand)
+        view = self._want(owner, where, f"{errand.id}.{last.number}", self._told(owner, where, place, errand))
         silent = view.silent_since is not None and self._clock.monotonic() - view.silent_since > _SILENT
         match policy.judge(view, attempts=last.number, retries=last.number):
             case policy.Succeeded():
@@ -143,6 +143,21 @@ class Errands:
         self._operations.forget(key)
         self._tries = {k: v for k, v in self._tries.items() if k[0] != key}
 
+    def _told(self, owner: Owner, where: Address, place: Place, errand: Errand) -> Errand:
+        """With the credentials as the one who is asked has them: a helper pod mounts the Secret at its own place."""
+        if not place.credentials:
+            return errand
+        path = f"{helper.CREDENTIALS}/{place.credentials}"
+        if where.pod != helper.name_of(owner, place.datacenter):
+            path = self._mounted(owner.key.namespace, place)
+        spec: Any = errand.spec
+        return replace(errand, spec=structs.replace(spec, location=structs.replace(spec.location, credentials=path)))
+
+    def _mounted(self, namespace: str, place: Place) -> str:
+        """Where the living datacenter's agents have the Secret; empty where they have not."""
+        living = self._datacenters.get(Key(namespace, place.datacenter))
+        return mounts.credentials(living, ObjectReference(name=place.credentials)) if living is not None else ""
+
     def _want(self, owner: Owner, where: Address, operation_id: str, errand: Errand) -> View:
         known = self._operations.known(owner.key, where, operation_id)
         return known or self._operations.want(
@@ -164,7 +179,9 @@ class Errands:
             return NotYet("HelperRefused", f"no helper pod can be made: {e.message}", hopeless=_closed(e))
 
     def _agents(self, namespace: str, place: Place, first: str) -> list[Address]:
-        """Of the datacenter of that name, be it another one by now: it has the place."""
+        """Of the datacenter of that name, be it another by now: it has the place, and a Secret that is named."""
+        if place.credentials and not self._mounted(namespace, place):
+            return []
         found = [
             where
             for pod in self._pods.all()
@@ -196,7 +213,7 @@ class Errands:
             identity = self._master.identity(owner.metadata.uid)
             await self._client.apply(SECRETS, helper.secret(owner, place.datacenter, identity))
             with suppress(AlreadyExists):  # from an earlier try: the store will show it
-                await self._client.create(PODS, helper.pod(owner, datacenter, place.credentials, place.path))
+                await self._client.create(PODS, helper.pod(owner, datacenter, place.credentials))
             return NotYet("HelperStarting", f"helper pod {name} starts")
         if helper.ended(found) and found.metadata.deletion_timestamp is None:
             await self._remove(found)

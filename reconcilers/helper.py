@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.identity import AgentIdentity
 
+CREDENTIALS = "/etc/store-credentials"  # <name of the Secret> below it
 _LIFETIME = 4 * 3600  # seconds: a collector may look at very many objects
 _OWNER_AND_GROUP_READ = 0o440
 
@@ -49,20 +50,18 @@ def is_one(found: RawObject) -> bool:
     return found.metadata.labels.get(labels.INSPECTOR) == found.metadata.name and not ended(found)
 
 
-def pod(owner: Owner, datacenter: CassandraDataCenter, credentials: str, path: str) -> Object:
-    """``credentials``: name of the Secret with the store's credentials, which is mounted at ``path``, also where the
-    datacenter has it there no more; empty: they are in the environment.
-    """
+def pod(owner: Owner, datacenter: CassandraDataCenter, credentials: str) -> Object:
+    """``credentials``: name of the Secret with the store's credentials; empty: they are in the environment."""
     name = name_of(owner, datacenter.metadata.name)
     spec = inspector.pod_spec(datacenter, lifetime=_LIFETIME)
     for volume in spec["volumes"]:
         if volume["name"] == "agent":
             volume["secret"] = {"secretName": name, "defaultMode": _OWNER_AND_GROUP_READ}
-    mounts = spec["containers"][0]["volumeMounts"]
-    if credentials and all(mount["mountPath"] != path for mount in mounts):
+    if credentials:
         source = {"secretName": credentials, "defaultMode": _OWNER_AND_GROUP_READ}
         spec["volumes"].append({"name": "store-credentials", "secret": source})
-        mounts.append({"name": "store-credentials", "mountPath": path, "readOnly": True})
+        mount = {"name": "store-credentials", "mountPath": f"{CREDENTIALS}/{credentials}", "readOnly": True}
+        spec["containers"][0]["volumeMounts"].append(mount)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(owner, name), "spec": spec}
 
 

@@ -175,12 +175,12 @@ def _what(run: Run) -> str:
 
 def _place(run: Run, datacenter: BackupDatacenter) -> Place:
     reference = run.status.storage.credentials_secret_ref if run.status.storage else None
-    return Place(datacenter.name, datacenter.access, reference.name if reference else "", datacenter.credentials_path)
+    return Place(datacenter.name, datacenter.access, reference.name if reference else "")
 
 
 def _errand(run: Run, datacenter: BackupDatacenter) -> Errand:
     spec = ForgetSpec(
-        location=where(run, datacenter), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
+        location=where(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
         tag=run.status.snapshot_tag, backup_id=run.status.backup_id or run.uid,
     )  # fmt: skip
     return Errand(f"{run.uid}.{Kind.FORGET}.{datacenter.name}", Kind.FORGET, spec)

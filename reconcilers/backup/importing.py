@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from controller import finalizer
 from controller.clock import parse_rfc3339
 from controller.conditions import get_condition
 from controller.reconcile import Done, RequeueAfter
-from reconcilers import locations, mounts
+from reconcilers import labels, locations, mounts
 from reconcilers.agents import AgentRefused
+from reconcilers.api.backup import BACKUPS
 from reconcilers.api.backup_status import BackupPhase
 from reconcilers.api.unsupported import unsupported
 from reconcilers.backup import imported, matching, selection
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import datetime as dt
 
     from agent.protocol import ClusterRecord
+    from controller.client import Client
     from controller.reconcile import Outcome
     from controller.store import Store
     from reconcilers.agents import Address, Agents
@@ -35,7 +38,10 @@ _AMBIGUOUS = "BackupAmbiguous"
 
 
 class Importer:
-    def __init__(self, *, datacenters: Store[CassandraDataCenter], agents: Agents, readers: Readers) -> None:
+    def __init__(
+        self, *, client: Client, datacenters: Store[CassandraDataCenter], agents: Agents, readers: Readers
+    ) -> None:
+        self._client = client
         self._datacenters = datacenters
         self._agents = agents
         self._readers = readers
@@ -47,6 +53,9 @@ class Importer:
         elif run.spec.cancel:
             run.end(BackupPhase.CANCELLED, "Cancelled", "cancelled by spec.cancel")
         elif (datacenter := self._datacenter(run)) is not None:
+            if labels.BACKUP_FINALIZER not in run.backup.metadata.finalizers:  # deleted with its data from then on
+                run.outdated = await finalizer.add(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
+                return Done()  # the change of the object wakes this key
             await self._ask(run, datacenter)
         if not run.ended:
             return RequeueAfter(_LOOK_AGAIN, run.status.reason)

@@ -75,6 +75,7 @@ def backup_controller(
         ),
         deletion=Deletion(client=client, restores=restores.store, errands=errands, notes=Notes(client, garbage_grace)),
         importer=Importer(
+            client=client,
             datacenters=datacenters.store,
             agents=agents,
             readers=Readers(pod_store=pod_informer.store, inspectors=Inspectors(client=client, store=inspectors.store)),

@@ -63,7 +63,7 @@ class Notes:
         assert storage is not None, "the selection freezes the storage"
         reference = storage.credentials_secret_ref
         fresh = Entry(
-            location=where(run, datacenter), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
+            location=where(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
             name=datacenter.name, nodes=nodes, since=rfc3339(run.now), due=rfc3339(due), notes=[f"{run.uid}/{why}"],
             credentials=reference.name if reference else "", access=datacenter.access,
         )  # fmt: skip
@@ -98,13 +98,11 @@ class Notes:
         raise Conflict(f"the ConfigMap {key} changes all the time")
 
 
-def where(run: Run, datacenter: BackupDatacenter) -> Location:
+def where(run: Run) -> Location:
     """For work in the bucket that writes no backup: encrypted as that is, and else as the bucket is set."""
     storage = run.status.storage
     assert storage is not None, "the selection freezes the storage"
-    location = locations.to_agent(
-        storage.backup_type, storage.target, storage.endpoint, run.spec, credentials=datacenter.credentials_path
-    )
+    location = locations.to_agent(storage.backup_type, storage.target, storage.endpoint, run.spec)
     if location.options is not None:
         location.options = structs.replace(location.options, storage_class="", tags={}, lock_mode="", lock_days=0)
     return location

@@ -165,4 +165,4 @@ def _owner(found: RawObject) -> Owner:
 
 
 def _place(entry: Entry) -> Place:
-    return Place(entry.name, entry.access, entry.credentials, entry.location.credentials)
+    return Place(entry.name, entry.access, entry.credentials)

@@ -9,6 +9,7 @@ import msgspec
 from agent.protocol import Kind, RestorePlan
 from reconcilers.api.backup import BACKUPS
 from tests.api.backup.test_importing import held
+from tests.api.backup.world import GRACE
 from tests.api.restore import steps
 
 if TYPE_CHECKING:
@@ -109,3 +110,46 @@ async def test_a_restore_from_a_bucket_alone(world: World) -> None:
     await steps.inspector_comes(world)
     await world.run(lambda: world.restore_phase() == "Downloading")
     assert world.agents.inspected[-1]["credentials"] == "/keys"
+
+
+def all_told(world: World, kind: Kind) -> set[str]:
+    asked = [one for agent in world.agents for one in agent.journal.values() if one.operation.kind is kind]
+    return {one.spec["location"].get("credentials", "") for one in asked}
+
+
+async def test_what_works_in_the_bucket_later_has_them_too(world: World) -> None:
+    await world.datacenter(replicas=2, backup=mounted())
+    await world.backup(credentialsSecretRef=SECRET, deletionPolicy="Delete")
+    await world.run(lambda: world.phase() == "Completed")
+    await world.delete(BACKUPS, "backup")
+    await world.run(lambda: world.phase() == "gone" and not world.garbage(), within=3 * GRACE)
+    assert all_told(world, Kind.FORGET) == all_told(world, Kind.COLLECT) == {"/keys"}
+
+
+async def test_a_helper_pod_has_them_at_its_own_place(world: World) -> None:
+    """Where the datacenter is gone, or does not mount the Secret any more."""
+    datacenter = await world.datacenter(replicas=1, backup=mounted())
+    await world.backup(credentialsSecretRef=SECRET, deletionPolicy="Delete")
+    await world.run(lambda: world.phase() == "Completed")
+    await world.patch(type(datacenter).resource, "foo-cassandra", {"spec": {"backup": None}})
+    await world.delete(BACKUPS, "backup")
+    await world.helper_comes()
+    mounts = world.helpers()[0].body["spec"]["containers"][0]["volumeMounts"]
+    assert "/etc/store-credentials/store" in {mount["mountPath"] for mount in mounts}
+    await world.run(lambda: world.phase() == "gone")
+    assert all_told(world, Kind.FORGET) == {"/etc/store-credentials/store"}
+
+
+async def test_an_import_is_deleted_with_its_data(world: World) -> None:
+    held(world, "t1")
+    world.agents.bucket.manifests["t1", "old-0"] = "digest-0"
+    await world.datacenter(replicas=1, backup=mounted())
+    spec = {"snapshotTag": "t1", "credentialsSecretRef": SECRET, "deletionPolicy": "Delete"}
+    await world.backup(importExisting=True, **spec)
+    await world.run(lambda: world.phase() == "Completed")
+    await world.delete(BACKUPS, "backup")
+    await world.run(lambda: world.phase() == "gone", within=60)
+    [forget] = [one for one in world.agents["cassandra-foo-cassandra-0"].journal.values()
+                if one.operation.kind is Kind.FORGET]  # fmt: skip
+    assert (forget.spec["backupId"], forget.spec["cluster"], forget.spec["tag"]) == ("old-uid", "old", "t1")
+    assert world.agents.bucket.records == {}

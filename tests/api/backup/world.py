@@ -129,6 +129,7 @@ class World:
                     client=client, restores=self.stores[RESTORES], errands=errands, notes=Notes(client, GRACE)
                 ),
                 importer=Importer(
+                    client=client,
                     datacenters=datacenters,
                     agents=agents,
                     readers=Readers(pod_store=pods, inspectors=Inspectors(client=client, store=pods)),

@@ -28,7 +28,7 @@ def test_it_belongs_to_any_object_and_looks_like_no_node() -> None:
 
 
 def test_its_identity_is_its_owners_and_nothing_of_the_datacenters() -> None:
-    pod = helper.pod(OWNER, datacenter(), "", "")
+    pod = helper.pod(OWNER, datacenter(), "")
     secret = helper.secret(OWNER, "dc", MasterKey(b"k" * 32).identity("owner-uid"))
     mounted = next(v for v in pod["spec"]["volumes"] if v["name"] == "agent")
     assert mounted["secret"]["secretName"] == secret["metadata"]["name"] == pod["metadata"]["name"]
@@ -45,19 +45,11 @@ def test_each_datacenter_of_an_owner_has_one_of_its_own() -> None:
 
 
 def test_the_stores_own_credentials_are_mounted() -> None:
-    spec = helper.pod(OWNER, datacenter(), "cloud", "/cloud")["spec"]
+    spec = helper.pod(OWNER, datacenter(), "cloud")["spec"]
     (mount,) = [m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "store-credentials"]
-    assert (mount["mountPath"], mount["readOnly"]) == ("/cloud", True)
+    assert (mount["mountPath"], mount["readOnly"]) == ("/etc/store-credentials/cloud", True)
     (volume,) = [v for v in spec["volumes"] if v["name"] == "store-credentials"]
     assert volume["secret"]["secretName"] == "cloud"
-
-
-def test_where_the_datacenter_mounts_them_itself_they_are_mounted_once() -> None:
-    mounts = helper.pod(OWNER, datacenter(), "", "")["spec"]["containers"][0]["volumeMounts"]
-    there = mounts[0]["mountPath"]
-    spec = helper.pod(OWNER, datacenter(), "cloud", there)["spec"]
-    assert [m["mountPath"] for m in spec["containers"][0]["volumeMounts"]] == [m["mountPath"] for m in mounts]
-    assert "store-credentials" not in {v["name"] for v in spec["volumes"]}
 
 
 def test_one_that_ended_has_no_address() -> None:
