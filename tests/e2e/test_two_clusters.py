@@ -1,0 +1,55 @@
+"""One backup of two clusters: each is restored from it by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dev.scenario import dataset
+from dev.scenario.documents import RESTORED, SMALL
+from dev.scenario.waiting import Failed, wait_for
+from tests.e2e.copies import only_node
+
+if TYPE_CHECKING:
+    from tests.e2e.backups import Backup, Backups
+    from tests.e2e.conftest import World
+    from tests.e2e.copies import Copies
+
+_CRS, _COPY = "cassandrarestore", "one-of-two"
+
+
+@pytest.fixture
+def both(world: World, backups: Backups) -> Backup:
+    """A backup of the datacenter of three nodes, and of the small one, which has rows of its own."""
+    with only_node(world, SMALL) as cql:
+        dataset.write_numbers(cql, "paired", SMALL)
+    chosen = {"key": "cassandra-datacenter", "operator": "In", "values": [RESTORED, SMALL]}
+    backup = backups.make("two-clusters", "the selector counts", selector={"matchExpressions": [chosen]})
+    backup.completes()
+    return backup
+
+
+def test_the_smaller_comes_back_by_itself(world: World, both: Backup, copies: Copies) -> None:
+    kubectl = world.kubectl
+    assert {each["name"]: each["nodes"] for each in both.status["datacenters"]} == {RESTORED: 3, SMALL: 1}
+    assert both.row["NODES"] == "4/4"
+
+    kubectl.apply(_restore("which-of-two", both))
+    with pytest.raises(Failed, match="SourceDatacenter"):
+        wait_for(kubectl, _CRS, "which-of-two", "Complete", 60)
+    kubectl.delete(_CRS, "which-of-two")
+
+    kubectl.apply(_restore("the-smaller", both, sourceDatacenter=SMALL))
+    copies.make(_COPY)
+    assert kubectl.row(_CRS, "the-smaller")["STATUS"] == "Completed"
+    assert copies.numbers(_COPY, "paired") == list(range(100))
+
+
+def _restore(name: str, backup: Backup, **spec: str) -> dict[str, object]:
+    return {
+        "apiVersion": "stable.instaclustr.com/v1",
+        "kind": "CassandraRestore",
+        "metadata": {"name": name},
+        "spec": {"datacenter": _COPY, "backup": {"name": backup.name}, **spec},
+    }
