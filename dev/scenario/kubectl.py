@@ -70,6 +70,11 @@ class Kubectl:
         text = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text.strip() else None
 
+    def events(self, name: str, type_: str = "") -> list[Object]:
+        """About the object of that name; of ``type_`` Normal or Warning where it is given."""
+        found = [each for each in self.list("events") if each["involvedObject"]["name"] == name]
+        return [each for each in found if type_ in ("", each["type"])]
+
     def list(self, kinds: str, selector: str = "") -> list[Object]:
         chosen = ["-l", selector] if selector else []
         items: list[Object] = json.loads(self.run("get", kinds, *chosen, "-o", "json"))["items"]
@@ -78,11 +83,6 @@ class Kubectl:
     def row(self, kind: str, name: str) -> dict[str, str]:
         """What ``kubectl get -o wide`` prints, by the column's heading."""
         return columns(self.run("get", kind, name, "-o", "wide"))
-
-    def events(self, name: str, type_: str = "") -> list[Object]:
-        """About the object of that name; of ``type_`` Normal or Warning where it is given."""
-        found = [each for each in self.list("events") if each["involvedObject"]["name"] == name]
-        return [each for each in found if type_ in ("", each["type"])]
 
     def patch(self, kind: str, name: str, change: Object) -> None:
         """Merges ``change`` into the object, as ``kubectl edit`` would."""

@@ -49,7 +49,7 @@ class MinioAdmin:
 
     def remove_user(self, name: str) -> None:
         """Its keys are answered with InvalidAccessKeyId. One that is not there is removed."""
-        self._call("DELETE", "remove-user", b"", fine=404, accessKey=name)
+        self._call("DELETE", "remove-user", b"", {"accessKey": name}, fine=404)
 
     def set_enabled(self, name: str, *, enabled: bool) -> None:
         """A disabled user's keys are answered with InvalidAccessKeyId."""
@@ -66,9 +66,9 @@ class MinioAdmin:
         self._put("set-bucket-quota", json.dumps({"quota": size, "quotatype": "hard"}).encode(), bucket=bucket)
 
     def _put(self, call: str, body: bytes, **query: str) -> None:
-        self._call("PUT", call, body, **query)
+        self._call("PUT", call, body, query)
 
-    def _call(self, method: str, call: str, body: bytes, *, fine: int = 0, **query: str) -> None:
+    def _call(self, method: str, call: str, body: bytes, query: dict[str, str], *, fine: int = 0) -> None:
         url = f"{self._endpoint}/minio/admin/v3/{call}?{urllib.parse.urlencode(query)}"
         digest = hashlib.sha256(body).hexdigest()
         signed = _requests.AWSRequest(method, url, data=body, headers={"X-Amz-Content-Sha256": digest})
