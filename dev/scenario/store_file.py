@@ -37,6 +37,10 @@ class FileStore:
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         return sorted(key for key, _ in self._objects(bucket) if key.startswith(prefix))
 
+    def read(self, bucket: str, key: str) -> bytes:
+        """Text only: it comes through kubectl."""
+        return self._run(bucket, f"cat {shlex.quote(f'{bucket}/{key}')}").encode()
+
     def size(self, bucket: str) -> int:
         return sum(size for _, size in self._objects(bucket))
 
