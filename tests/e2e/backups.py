@@ -85,10 +85,15 @@ class Backup:
         return time.monotonic() - began
 
     def records(self) -> list[str]:
-        """Keys that make it exist in the bucket, or that say it runs: its record, manifests, pending records."""
-        parts = (f"/_backups/{self.name}/", f"/manifests/{self.name}.json", f"/pending/{self.name}~")
-        keys = self.world.store.keys(self.bucket)
-        return [key for key in keys if any(part in key for part in parts)]
+        """Keys that make it exist in the bucket: its record, and its nodes' manifests."""
+        return self._keys(f"/_backups/{self.name}/", f"/manifests/{self.name}.json")
+
+    def pending(self) -> list[str]:
+        """Keys by which it says that it runs."""
+        return self._keys(f"/pending/{self.name}~")
+
+    def _keys(self, *parts: str) -> list[str]:
+        return [key for key in self.world.store.keys(self.bucket) if any(part in key for part in parts)]
 
     def snapshots(self, *pods: str) -> list[str]:
         """Directories of its snapshot on these pods, or on all of its own."""
@@ -96,11 +101,9 @@ class Backup:
         chosen = pods or [node["pod"] for node in self.status.get("nodes", [])]
         return [f"{pod}:{found}" for pod in chosen for found in nodes.snapshots(kubectl, pod, self.name)]
 
-    def left_nothing(self) -> None:
-        """No snapshot on a node and nothing in the bucket that could be taken for a backup."""
-        assert self.snapshots() == []
-        assert self.records() == []
-        assert self.condition("Restorable")["status"] == "False"
+    def left(self) -> list[str]:
+        """What pins a node's disk, or could be taken for a backup: nothing, once it has failed."""
+        return [*self.snapshots(), *self.records()]
 
 
 @dataclass
@@ -120,7 +123,7 @@ class Backups:
     def clear(self) -> None:
         for backup in self.made:
             self.world.kubectl.delete(CBACK, backup.name)
-            self.world.store.delete(backup.bucket, backup.records())
+            self.world.store.delete(backup.bucket, [*backup.records(), *backup.pending()])
 
 
 def _bucket(world: World, target: str | None) -> str:

@@ -31,7 +31,9 @@ def test_in_the_middle_of_an_upload(world: World, backups: Backups, sending: Bac
     status = sending.status
     assert (status["phase"], status["reason"]) == ("Cancelled", "Cancelled")
     assert {node["phase"] for node in status["nodes"]} == {"Cancelled"}
-    sending.left_nothing()
+    assert sending.left() == []
+    assert sending.pending() == []
+    assert sending.condition("Restorable")["status"] == "False"
     assert (sending.row["STATUS"], sending.row["REASON"]) == ("Cancelled", "Cancelled")
     sending.tells("Normal", "Cancelled")
     assert sending.told("Warning") == set(), "a wish is no failure"
@@ -49,5 +51,5 @@ def test_in_the_queue(backups: Backups, sending: Backup) -> None:
     assert queued.cancel() < _SOON
     assert queued.status["phase"] == "Cancelled"
     assert "startTime" not in queued.status
-    queued.left_nothing()
+    assert queued.left() == []
     assert sending.status["phase"] == "Uploading"

@@ -30,4 +30,4 @@ def test_one_that_is_not_there(backups: Backups) -> None:
     status = backup.ends(60)
     assert status["phase"] == "FailedValidation", status["message"]
     assert "nowhere" in status["message"]
-    backup.left_nothing()
+    assert backup.left() == []

@@ -37,7 +37,7 @@ def test_in_the_middle_of_an_upload(backups: Backups, store: Relay) -> None:
     store.silence()
     _exceeds_its_deadline(backup)
     store.speak()
-    backup.left_nothing()
+    assert backup.left() == []
     _backup(backups, store, "after-the-silence").completes()
 
 
@@ -48,7 +48,7 @@ def test_from_the_beginning(backups: Backups, store: Relay) -> None:
     _exceeds_its_deadline(backup)
     assert "snapshotTime" not in backup.status
     store.speak()
-    backup.left_nothing()
+    assert backup.left() == []
 
 
 def _backup(backups: Backups, store: Relay, name: str, **spec: object) -> Backup:

@@ -36,7 +36,7 @@ def bucket(world: World, admin: MinioAdmin) -> Iterator[None]:
     world.store.remove(_BUCKET)
 
 
-def test_a_bucket_at_its_quota(backups: Backups, admin: MinioAdmin, bucket: None) -> None:
+def test_a_bucket_at_its_quota(admin: MinioAdmin, bucket: None, backups: Backups) -> None:
     _fails_until_there_is_room(backups, RESTORED, _BUCKET, lambda: admin.set_quota(_BUCKET, 0))
 
 
@@ -59,7 +59,8 @@ def _fails_until_there_is_room(backups: Backups, datacenter: str, target: str, m
     assert "make room" in status["message"], "what to do is missing"
     assert (backup.row["STATUS"], backup.row["REASON"]) == ("Failed", "StorageFull")
     backup.tells("Warning", "BackupFailed")
-    backup.left_nothing()
+    assert backup.left() == []
+    assert backup.pending() == []
 
     make_room()
     backups.make("store-has-room", datacenter, target=target).completes()

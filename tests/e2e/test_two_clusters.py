@@ -25,7 +25,7 @@ def both(world: World, backups: Backups) -> Backup:
     with only_node(world, SMALL) as cql:
         dataset.write_numbers(cql, "paired", SMALL)
     chosen = {"key": "cassandra-datacenter", "operator": "In", "values": [RESTORED, SMALL]}
-    backup = backups.make("two-clusters", "the selector counts", selector={"matchExpressions": [chosen]})
+    backup = backups.make("two-clusters", "the-selector-counts", selector={"matchExpressions": [chosen]})
     backup.completes()
     return backup
 
