@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from agent import catalog, clock, deltas, integrity, parts, records, reservation, upload
+from agent import catalog, clock, deltas, integrity, parts, records, reservation, scope, upload
 from agent.catalog import MANIFEST_FORMAT, Manifest, NodePath
 from agent.errors import AgentError, Reason
 from agent.flow import Flow, each
@@ -90,6 +90,7 @@ class BackupHandler:
     def check(self, spec: BackupSpec) -> None:
         catalog.check_tag(spec.tag)
         catalog.check_epoch(spec.epoch)
+        scope.checked(spec.entities)
         for name in (spec.cluster, spec.datacenter, spec.node):
             catalog.escape(name)
         if not 0 <= spec.concurrent_transfers <= 64 or spec.bandwidth < 0 or spec.finish_within < 0:
@@ -107,6 +108,9 @@ class BackupHandler:
             if taken is None:
                 message = f"there is no snapshot {spec.tag}: it was cleared, or the volume is new; back up again"
                 raise AgentError(Reason.SNAPSHOT_GONE, message)
+            if taken.entities != scope.checked(spec.entities):
+                message = f"the snapshot {spec.tag} is of other tables than this backup: take it again"
+                raise AgentError(Reason.SNAPSHOT_FAILED, message)
             async with self._turns.backing_up(path):
                 claim = self._claims[job.id] = self._reserve(store, spec)
                 uploads = await self._journal(spec)
@@ -166,6 +170,7 @@ class BackupHandler:
     async def _send(self, run: _Run) -> tuple[Manifest, str]:
         started = clock.now()
         snapshot = await self._snapshots.scan(run.spec.tag)
+        scope.check_snapshot(run.taken.entities, {(one.path.keyspace, one.path.name) for one in snapshot.tables}, ())
         found = await _plan(run, snapshot, self._snapshots.checksums)
         await _list(run, found.see)
         await deltas.learn(run.store, run.path, run.host_id, found)
@@ -195,7 +200,7 @@ class BackupHandler:
             tokens=facts.tokens, partitioner=facts.partitioner, cassandra_version=facts.release_version,
             schema_version=facts.schema_version, snapshot_at=run.taken.at, settings=dict(settings),
             started=started, finished=clock.now(), tables=tables, objects=objects,
-            totals=await asyncio.to_thread(found.totals, snapshot),
+            totals=await asyncio.to_thread(found.totals, snapshot), entities=run.taken.entities,
         )  # fmt: skip
 
 

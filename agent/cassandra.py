@@ -7,18 +7,26 @@ timeout. What does not answer is CassandraUnavailable; what answers with an erro
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
 
+from agent import scope
 from agent.errors import AgentError, Reason
+from agent.missing import Member
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
 STORAGE_PROXY = "org.apache.cassandra.db:type=StorageProxy"
+SNITCH = "org.apache.cassandra.db:type=EndpointSnitchInfo"
+_HOST_IDS, _TOKENS = "EndpointToHostId", "TokenToEndpointMap"  # address -> host id, token -> address
 PREFIX = "co-"  # of every snapshot of ours: what a janitor may clear, and nothing else
 _READY_TIMEOUT = 4.0  # a probe that waits longer is given up by kubelet
 _TAKE = "takeSnapshot(java.lang.String,java.util.Map,[Ljava.lang.String;)"
+_ALL_TABLES = "org.apache.cassandra.db:type=Tables,*"
 _CLEAR = "clearSnapshot(java.lang.String,[Ljava.lang.String;)"
 _ATTRIBUTES = {
     "OperationMode": "mode", "LocalHostId": "host_id", "ReleaseVersion": "release_version",
@@ -90,13 +98,46 @@ class Cassandra:
             return f"Cassandra is {values.get('OperationMode') or 'starting'}, not NORMAL"
         return "" if values.get("NativeTransportRunning") is True else "the native transport is not running"
 
-    async def take_snapshot(self, name: str) -> None:
-        """Of all keyspaces, flushed first. SnapshotFailed in Cassandra's words, for example when the name exists."""
-        await self._execute(_TAKE, [_ours(name), {}, []], self._snapshot_timeout)
+    async def take_snapshot(self, name: str, entities: Sequence[str] = ()) -> None:
+        """Flushed first, of all tables or of ``entities``. SnapshotFailed in Cassandra's words, for example when the
+        name exists.
+        """
+        for part in scope.calls(entities):
+            await self._execute(_TAKE, [_ours(name), {}, part], self._snapshot_timeout)
+
+    async def tables(self) -> dict[str, set[str]]:
+        """Every table by its keyspace, also of keyspaces that have none. Virtual ones are not among them."""
+        keyspaces, names = await self._post(
+            [_read(STORAGE_SERVICE, ["Keyspaces"]), {"type": "search", "mbean": _ALL_TABLES}], self._timeout
+        )
+        found: dict[str, set[str]] = {str(name): set() for name in _value(keyspaces).get("Keyspaces") or ()}
+        listed = names.get("value")
+        if names.get("status") != 200 or not isinstance(listed, list):
+            raise _unavailable(f"Cassandra does not say which tables it has: {_error(names)}")
+        for name in listed:
+            told = dict(pair.partition("=")[::2] for pair in str(name).partition(":")[2].split(","))
+            if told.get("keyspace") in found and told.get("table"):
+                found[told["keyspace"]].add(told["table"])
+        return found
 
     async def clear_snapshot(self, name: str) -> None:
         """Of all keyspaces; one that is not there is cleared. An empty name would clear everyone's."""
         await self._execute(_CLEAR, [_ours(name), []], self._clear_timeout)
+
+    async def ring(self) -> list[Member]:
+        """Every node of the cluster that this one knows, whether it is up or not."""
+        answer = (await self._post([_read(STORAGE_SERVICE, [_HOST_IDS, _TOKENS])], self._timeout))[0]
+        found = _value(answer)
+        addresses: dict[str, str] = found.get(_HOST_IDS) or {}
+        tokens: dict[str, list[str]] = {address: [] for address in addresses}
+        for token, address in (found.get(_TOKENS) or {}).items():
+            tokens.setdefault(str(address), []).append(str(token))
+        asked = [_ask(what, address) for address in addresses for what in ("getDatacenter", "getRack")]
+        told = [str(_said(one)) for one in await self._post(asked, self._timeout)] if asked else []
+        return [
+            Member(host_id, datacenter, rack, sorted(tokens[address], key=_number))
+            for (address, host_id), datacenter, rack in zip(addresses.items(), told[::2], told[1::2], strict=True)
+        ]
 
     async def _execute(self, operation: str, arguments: list[Any], timeout: float) -> None:  # noqa: ASYNC109
         request = {"type": "exec", "mbean": STORAGE_SERVICE, "operation": operation, "arguments": arguments}
@@ -127,6 +168,22 @@ class Cassandra:
 
 def _read(mbean: str, attribute: str | list[str]) -> dict[str, Any]:
     return {"type": "read", "mbean": mbean, "attribute": attribute}
+
+
+def _ask(what: str, address: str) -> dict[str, Any]:
+    """Of the snitch."""
+    return {"type": "exec", "mbean": SNITCH, "operation": f"{what}(java.lang.String)", "arguments": [address]}
+
+
+def _said(answer: dict[str, Any]) -> object:
+    if answer.get("status") != 200:
+        raise _unavailable(f"Cassandra does not say where its nodes are: {_error(answer)}")
+    return answer.get("value")
+
+
+def _number(token: str) -> tuple[int, str]:
+    """As numbers, where the partitioner's tokens are some."""
+    return (int(token), "") if token.lstrip("-").isdecimal() else (0, token)
 
 
 def _value(answer: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Reason(StrEnum):
     SNAPSHOT_FAILED = "SnapshotFailed"
     SNAPSHOT_GONE = "SnapshotGone"
     SNAPSHOT_TAG_EXISTS = "SnapshotTagExists"
+    KEYSPACE_NOT_FOUND = "KeyspaceNotFound"
+    TABLE_NOT_FOUND = "TableNotFound"
     NOTHING_TO_BACK_UP = "NothingToBackUp"
     BACKUP_NOT_FOUND = "BackupNotFound"
     MANIFEST_MISSING = "ManifestMissing"

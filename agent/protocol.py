@@ -94,12 +94,17 @@ class ProbeSpec(Wire):
     tag: str
     backup_id: str  # the CassandraBackup's UID
     owner: str = ""  # the CassandraDataCenter's UID; given, the result says {"owner", "shared"}
+    entities: list[str] = []  # as in SnapshotSpec: each of them is there
 
 
 class SnapshotSpec(Wire):
-    """Hard links of every table under ``tag``, taken by Cassandra."""
+    """Hard links of tables under ``tag``, taken by Cassandra.
+
+    ``entities`` are ``keyspace`` or ``keyspace.table``; none is all. Schema and roles are always with them.
+    """
 
     tag: str
+    entities: list[str] = []
 
 
 class BackupSpec(Wire):
@@ -117,6 +122,7 @@ class BackupSpec(Wire):
     concurrent_transfers: int = 0  # 0 adapts to the store; else the most there will be
     bandwidth: int = 0  # bytes a second, 0 is unlimited
     finish_within: int = 0  # seconds; the rate is what it takes to be done by then, 0 is as fast as it goes
+    entities: list[str] = []  # of the snapshot, which has no other tables
 
 
 class NodeDigest(Wire):
@@ -131,6 +137,15 @@ class NodeDigest(Wire):
     bytes: int
 
 
+class MissingNode(Wire):
+    """A node that a partial backup goes without. ``node`` is empty where it is not known which pod has the host id."""
+
+    node: str
+    rack: str
+    host_id: str = ""
+    tokens: list[str] = []  # found out by who commits, and told to the bucket alone
+
+
 class CommitSpec(Wire):
     """Writes the cluster record last: with it the backup exists, without it there is none."""
 
@@ -140,6 +155,7 @@ class CommitSpec(Wire):
     tag: str
     backup_id: str
     nodes: list[NodeDigest]
+    missing: list[MissingNode] = []  # the datacenter's other nodes; with one of them the backup is partial
 
 
 class ClearSpec(Wire):
@@ -222,6 +238,7 @@ class VerifySpec(Wire):
     datacenter: str
     node: str
     tag: str = ""  # one backup; empty: every complete one that has this node
+    digest: str = ""  # of the node's manifest under ``tag``, of a backup that has no record yet
     level: Level = Level.SIZE
     share: float = 1.0  # of the bytes, for Read: one run goes on where the last one ended, so 1/share runs read all
     heal: bool = False  # put right what this node's disk still has
@@ -399,7 +416,10 @@ class RecordedNode(Wire):
 
 
 class ClusterRecord(Wire):
-    """``_backups/<tag>/cluster.json``: written last, once, and only with every node's digest in it."""
+    """``_backups/<tag>/<dc>.json``: written last, once, and only with the digest of every node that is not ``missing``.
+
+    With missing nodes it is a partial backup: its data is kept as any other's, and no cluster is restored from it.
+    """
 
     format: int
     tag: str
@@ -411,3 +431,5 @@ class ClusterRecord(Wire):
     schema_version: str = ""
     partitioner: str = ""
     created_at: str = ""
+    entities: list[str] = []  # keyspaces and tables that it is of; none is all
+    missing: list[MissingNode] = []

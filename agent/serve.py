@@ -64,7 +64,9 @@ class Agent:
         settings = self.settings
         turns = Turns()
         return {
-            Kind.PROBE: ProbeHandler(open_store, pod=settings.pod, namespace=settings.namespace),
+            Kind.PROBE: ProbeHandler(
+                open_store, pod=settings.pod, namespace=settings.namespace, tables=self.cassandra.tables
+            ),
             Kind.SNAPSHOT: SnapshotHandler(self.snapshots, lambda: self.operations),
             Kind.BACKUP: BackupHandler(
                 self.snapshots,
@@ -73,7 +75,7 @@ class Agent:
                 pod_ip=settings.pod_ip,
                 turns=turns,
             ),
-            Kind.COMMIT: CommitHandler(open_store),
+            Kind.COMMIT: CommitHandler(open_store, ring=self.cassandra.ring),
             Kind.CLEAR_SNAPSHOTS: ClearHandler(self.snapshots, lambda: self.operations),
             Kind.COLLECT: CollectHandler(open_store, turns, holder=settings.pod),
             Kind.FORGET: ForgetHandler(open_store, lambda: self.operations),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import structlog
 
-from agent import catalog, clock, files, sstables
+from agent import catalog, clock, files, scope, sstables
 from agent.cache import Cache
 from agent.cassandra import PREFIX, Facts
 from agent.errors import AgentError, Reason
@@ -35,14 +35,16 @@ class Taken(msgspec.Struct, kw_only=True):
     operation: str
     at: str
     facts: Facts
+    entities: list[str] = []
 
 
 class Taker(Protocol):
     """A node that can be snapshotted: Cassandra, or a disk whose Cassandra is stopped (agent/cli/offline.py)."""
 
-    async def take_snapshot(self, name: str, /) -> None: ...
+    async def take_snapshot(self, name: str, entities: Sequence[str] = (), /) -> None: ...
     async def clear_snapshot(self, name: str, /) -> None: ...
     async def facts(self) -> Facts: ...
+    async def tables(self) -> dict[str, set[str]]: ...
 
 
 class Snapshots:
@@ -60,21 +62,25 @@ class Snapshots:
         """What Cassandra and the disk call it."""
         return PREFIX + catalog.check_tag(tag)
 
-    async def take(self, operation: str, tag: str) -> Taken:
-        """Once for one operation: what it took before a restart is kept, what was half taken is taken again."""
-        async with self._turns[tag]:
-            return await self._take(operation, tag)
+    async def take(self, operation: str, tag: str, entities: Sequence[str] = ()) -> Taken:
+        """Once for one operation: what it took before a restart is kept, what was half taken is taken again.
 
-    async def _take(self, operation: str, tag: str) -> Taken:
+        Of ``entities`` (see scope.checked) and nothing else: KeyspaceNotFound or TableNotFound where one is not there.
+        """
+        async with self._turns[tag]:
+            return await self._take(operation, tag, list(entities))
+
+    async def _take(self, operation: str, tag: str, entities: list[str]) -> Taken:
         taken = await self.taken(tag)
         if taken is not None and taken.operation == operation:
             return taken
         await self._clear(tag)
         for attempt in range(1, _TRIES + 1):
             at = clock.now()
-            await self._cassandra.take_snapshot(self.name(tag))
+            wanted = await self._wanted(entities)
+            await self._cassandra.take_snapshot(self.name(tag), entities)
             try:
-                await self.scan(tag)
+                scope.check_snapshot(entities, _held(await self.scan(tag)), wanted)
                 break
             except AgentError as error:
                 if attempt == _TRIES or not error.retryable:
@@ -85,9 +91,17 @@ class Snapshots:
         if not facts.host_id or not facts.tokens:
             message = f"the node has no host id and tokens yet: it is {facts.mode or 'starting'}"
             raise AgentError(Reason.CASSANDRA_UNAVAILABLE, message, retryable=True)
-        taken = Taken(tag=tag, operation=operation, at=at, facts=facts)
+        taken = Taken(tag=tag, operation=operation, at=at, facts=facts, entities=entities)
         await asyncio.to_thread(files.write_atomic, self._file(tag), msgspec.json.encode(taken))
         return taken
+
+    async def _wanted(self, entities: Sequence[str]) -> set[str]:
+        """Tables that the snapshot must hold; of all tables Cassandra's own lists in it must do."""
+        if not entities:
+            return set()
+        there = await self._cassandra.tables()
+        scope.check_there(entities, there)
+        return scope.expand(entities, there)
 
     async def taken(self, tag: str) -> Taken | None:
         """None when there is no whole snapshot of ours."""
@@ -151,3 +165,7 @@ class Snapshots:
 
     def _file(self, tag: str) -> Path:
         return self._directory / f"{catalog.check_tag(tag)}.json"
+
+
+def _held(snapshot: sstables.Snapshot) -> set[tuple[str, str]]:
+    return {(table.path.keyspace, table.path.name) for table in snapshot.tables}

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent import catalog, clock, records
+from agent import catalog, clock, records, scope
 from agent.catalog import FORMAT, NodePath, Owner
 from agent.errors import AgentError, Reason
 from agent.flow import each
+from agent.missing import with_tokens
 from agent.protocol import (
     ClearSpec,
     ClusterRecord,
     CommitSpec,
     Kind,
+    MissingNode,
     NodeDigest,
     ProbeSpec,
     RecordedNode,
@@ -29,10 +31,11 @@ from backends.errors import StoreError
 from backends.streams import closing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from agent.catalog import Manifest
     from agent.job import Job
+    from agent.missing import Member
     from agent.operations import Operations
     from agent.snapshots import Snapshots
     from agent.stores import Opener
@@ -42,7 +45,8 @@ _READERS = 4  # manifests that are read at once
 
 
 class ProbeHandler:
-    """Reads, writes, lists and deletes, so that a backup does not fail after an hour for what one request could tell.
+    """The wanted tables are there; the bucket can be read, written, listed and deleted from. So a backup does not fail
+    after an hour for what one request could tell.
 
     ``result`` has ``owner`` and ``shared``: who wrote here first, and whether that is another; and ``canDelete``, as a
     bucket that keeps everything is a fair wish.
@@ -50,16 +54,27 @@ class ProbeHandler:
 
     spec_type = ProbeSpec
 
-    def __init__(self, open_store: Opener, *, pod: str = "", namespace: str = "") -> None:
+    def __init__(
+        self,
+        open_store: Opener,
+        *,
+        pod: str = "",
+        namespace: str = "",
+        tables: Callable[[], Awaitable[Mapping[str, Collection[str]]]],
+    ) -> None:
         self._open_store = open_store
         self._pod = pod
         self._namespace = namespace
+        self._tables = tables
 
     def check(self, spec: ProbeSpec) -> None:
         catalog.record_key(spec.cluster, spec.tag, spec.datacenter)
+        scope.checked(spec.entities)
 
     async def run(self, job: Job, spec: ProbeSpec) -> dict[str, Any]:
         await job.enter("Probing")
+        if spec.entities:
+            scope.check_there(spec.entities, await self._tables())
         path = NodePath(spec.cluster, spec.datacenter, self._pod or "probe")
         async with self._open_store(spec.location) as store:
             record = await records.find_record(store, spec.cluster, spec.tag, spec.datacenter)
@@ -94,11 +109,12 @@ class SnapshotHandler:
 
     def check(self, spec: SnapshotSpec) -> None:
         catalog.check_tag(spec.tag)
+        scope.checked(spec.entities)
 
     async def run(self, job: Job, spec: SnapshotSpec) -> dict[str, Any]:
         await job.enter("Snapshotting")
         await self._operations().settled(lambda other: uses(other, spec.tag, Kind.BACKUP))
-        taken = await self._snapshots.take(job.id, spec.tag)
+        taken = await self._snapshots.take(job.id, spec.tag, scope.checked(spec.entities))
         facts = taken.facts
         return {
             "takenAt": taken.at, "hostId": facts.host_id, "cassandraVersion": facts.release_version,
@@ -153,13 +169,15 @@ class CommitHandler:
 
     spec_type = CommitSpec
 
-    def __init__(self, open_store: Opener) -> None:
+    def __init__(self, open_store: Opener, *, ring: Callable[[], Awaitable[list[Member]]] | None = None) -> None:
+        """``ring`` knows the tokens of nodes that are missing; without it they are not recorded."""
         self._open_store = open_store
+        self._ring = ring
 
     def check(self, spec: CommitSpec) -> None:
         catalog.record_key(spec.cluster, spec.tag, spec.datacenter)
-        names = [node.node for node in spec.nodes]
-        if not names or len(set(names)) < len(names):
+        names = [node.node for node in spec.nodes] + [node.node for node in spec.missing]
+        if not spec.nodes or len(set(names)) < len(names):
             raise AgentError(Reason.INVALID_SPEC, "a commit needs nodes, each once")
 
     async def run(self, job: Job, spec: CommitSpec) -> dict[str, Any]:
@@ -201,12 +219,18 @@ class CommitHandler:
         record = ClusterRecord(
             format=FORMAT, tag=spec.tag, backup_id=spec.backup_id, cluster=spec.cluster, datacenter=spec.datacenter,
             nodes=nodes, cassandra_version=first.cassandra_version, schema_version=first.schema_version,
-            partitioner=first.partitioner, created_at=clock.now(),
+            partitioner=first.partitioner, created_at=clock.now(), entities=first.entities,
+            missing=await self._missing(spec),
         )  # fmt: skip
         schema = await asyncio.to_thread(_schema, first)
         await store.put(catalog.schema_key(spec.cluster, spec.tag, spec.datacenter), BytesBody(schema))
         key = catalog.record_key(spec.cluster, spec.tag, spec.datacenter)
         return catalog.decode_record(await records.write_once(store, key, msgspec.json.encode(record)))
+
+    async def _missing(self, spec: CommitSpec) -> list[MissingNode]:
+        if not spec.missing or self._ring is None:
+            return spec.missing
+        return with_tokens(spec.missing, await self._ring(), spec.datacenter, {node.host_id for node in spec.nodes})
 
 
 def _same(record: ClusterRecord, spec: CommitSpec, store: str) -> None:

@@ -60,7 +60,7 @@ class VerifyHandler:
     def check(self, spec: VerifySpec) -> None:
         for name in (spec.cluster, spec.datacenter, spec.node):
             catalog.escape(name)
-        if spec.tag:
+        if spec.tag or spec.digest:
             catalog.check_tag(spec.tag)
         if not 0 < spec.share <= 1 or not 0 <= spec.concurrent_transfers <= 64 or spec.bandwidth < 0:
             message = "share must be above 0 and at most 1, concurrentTransfers 0 to 64, bandwidth 0 or more"
@@ -114,7 +114,10 @@ class _Run:
     async def expect(self) -> None:
         """What every backup's manifest names. One that cannot be used is a finding, and no reason to stop."""
         await self.job.enter("Expecting")
-        self.backups, self.lost = await complete(self.store, self.spec)
+        if self.spec.digest:
+            self.backups = {self.spec.tag: self.spec.digest}
+        else:
+            self.backups, self.lost = await complete(self.store, self.spec)
         if self.spec.tag and not self.backups and not self.lost:
             where = f"{self.store.name} has no complete backup {self.spec.tag} of {self.spec.node}"
             raise AgentError(Reason.BACKUP_NOT_FOUND, f"{where}: list the backups, and verify one of those")
@@ -208,7 +211,7 @@ class _Run:
     async def settle(self, data_dirs: Sequence[Path]) -> Verified:
         """Names what is wrong, by the backups that are still there, and heals it where that was asked for."""
         if self.lost or self.wants.faulty():
-            there = {tag for tag, _ in await record_keys(self.store, self.spec)}
+            there = await self._still_there()
             await asyncio.to_thread(self.wants.forget, {tag for tag in self.wants.tags if tag not in there})
             for lost in self.lost:
                 if lost.tag in there:
@@ -221,6 +224,12 @@ class _Run:
             await self._name(faulty, healer)
         self.found.close(self.wants)
         return self.result
+
+    async def _still_there(self) -> set[str]:
+        """Tags."""
+        if self.spec.digest:
+            return {self.spec.tag}
+        return {tag for tag, _ in await record_keys(self.store, self.spec)}
 
     async def _name(self, faulty: set[str], healer: Healer) -> None:
         """One manifest at a time, until each fault was met in one."""

@@ -22,14 +22,17 @@ DEFAULT_RACK = "rack1"
 BACKUP_FINALIZER = f"{API_GROUP}/backup"
 RESTORE_FINALIZER = f"{API_GROUP}/restore"
 
-# Labels that tools put on every object they manage: they say nothing about which pods a backup means.
-FOREIGN_LABELS = ("app.kubernetes.io/managed-by",)
+# Labels that tools put on every object they manage: they say nothing about which pods a backup means. Helm sets the
+# first; Argo CD tracks by the second, and Helm's charts have their release in it.
+FOREIGN_LABELS = ("app.kubernetes.io/managed-by", "app.kubernetes.io/instance")
 FOREIGN_LABEL_PREFIXES = (
     "helm.sh/",
     "argocd.argoproj.io/",
+    "helm.toolkit.fluxcd.io/",
     "kustomize.toolkit.fluxcd.io/",
     f"{API_GROUP}/",
 )
+JOB_LABELS = ("batch.kubernetes.io/job-name", "job-name")  # that Kubernetes puts on a Job's pods
 
 
 def statefulset(datacenter: str, rack: str, *, default: bool) -> str:

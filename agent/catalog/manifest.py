@@ -97,6 +97,7 @@ class Manifest(Wire):
         default_factory=dict
     )  # of cassandra.yaml, what a restore must carry over
     totals: Totals = msgspec.field(default_factory=Totals)
+    entities: list[str] = msgspec.field(default_factory=list)  # that the backup is of (agent/scope.py); none is all
 
 
 class Pending(Wire):

@@ -39,6 +39,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--single-node", action="store_true", help="the node is all of its datacenter: write the record"
     )
+    options.add_entities(parser)
     parser.add_argument("--full", action="store_true", help="send everything again, reuse nothing")
     options.add_dry_run(parser)
     options.add_location(parser)
@@ -51,6 +52,8 @@ def add_options(parser: ArgumentParser) -> None:
 async def run(arguments: Namespace, console: Console, open_store: Opener) -> int:
     location = options.location(arguments)
     tag = _tag(arguments)
+    if options.entities(arguments) and arguments.snapshot is not None:
+        raise UsageError("--keyspaces and --tables choose what a snapshot is taken of: not with --snapshot")
     found = await node.of(arguments)
     try:
         if arguments.offline and arguments.snapshot is None and (logs := live.unflushed(found.data_dirs)) is not None:
@@ -77,6 +80,7 @@ class _Backup:
         self.location = location
         self.node = found
         self.tag = tag
+        self.entities = options.entities(arguments)
         self.single = bool(arguments.single_node) or found.alone
 
     def handlers(self, runner: list[Runner]) -> dict[Kind, Handler]:
@@ -95,7 +99,7 @@ class _Backup:
         return BackupSpec(
             location=self.location, cluster=found.cluster, datacenter=found.datacenter, rack=found.rack,
             node=found.name, tag=self.tag, backup_id=run.id, epoch=run.epoch, full=arguments.full,
-            bandwidth=arguments.bandwidth, concurrent_transfers=arguments.concurrent_transfers,
+            bandwidth=arguments.bandwidth, concurrent_transfers=arguments.concurrent_transfers, entities=self.entities,
         )  # fmt: skip
 
     def commit_spec(self, run: Run, sent: NodeDigest) -> CommitSpec:
@@ -113,6 +117,7 @@ async def _back_up(backup: _Backup) -> int:
         if tag != backup.tag:
             console.note(f"note: the backup {tag} is not finished and keeps its snapshot; give its command again")
     what = [backup.location.target, found.cluster, found.datacenter, found.name, backup.arguments.snapshot or ""]
+    what += backup.entities
     run, again = await asyncio.to_thread(lambda: runs.begin(name, what, tag=backup.tag))
     try:
         if not again:
@@ -127,7 +132,7 @@ async def _back_up(backup: _Backup) -> int:
     async with running(found.state_dir, backup.handlers(runner), progress.choose(console)) as started:
         runner.append(started)
         if backup.arguments.snapshot is None:
-            await started.do(ids[Kind.SNAPSHOT], Kind.SNAPSHOT, SnapshotSpec(tag=backup.tag))
+            await started.do(ids[Kind.SNAPSHOT], Kind.SNAPSHOT, SnapshotSpec(tag=backup.tag, entities=backup.entities))
         if found.cassandra is not None:
             await asyncio.to_thread(offline.keep, found.state_dir, found.facts)
         operation = await started.do(ids[Kind.BACKUP], Kind.BACKUP, backup.backup_spec(run))
@@ -170,7 +175,10 @@ def _tell(backup: _Backup, run: Run, sent: NodeDigest, operation: Operation) -> 
 
 async def _dry_run(arguments: Namespace, console: Console, open_store: Opener, found: Node, tag: str) -> int:
     location = options.location(arguments)
-    planned = await plan(open_store, location, found, tag, snapshot=arguments.snapshot, full=arguments.full)
+    planned = await plan(
+        open_store, location, found, tag,
+        snapshot=arguments.snapshot, full=arguments.full, entities=options.entities(arguments),
+    )  # fmt: skip
     console.value({"tag": tag, "node": found.name, "dryRun": True, **msgspec.to_builtins(planned)})
     console.line(f"{tag}: {files(planned.send_files)}, {size(planned.send_bytes)} would be sent")
     console.line(f"{tag}: {files(planned.reuse_files)}, {size(planned.reuse_bytes)} are there already")

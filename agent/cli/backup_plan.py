@@ -14,6 +14,8 @@ from agent.protocol import Wire
 from backends.streams import closing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.cache import Known
     from agent.cli.node import Node
     from agent.protocol import Location
@@ -32,7 +34,14 @@ class Planned(Wire, omit_defaults=False):
 
 
 async def plan(
-    open_store: Opener, location: Location, node: Node, tag: str, *, snapshot: str | None, full: bool
+    open_store: Opener,
+    location: Location,
+    node: Node,
+    tag: str,
+    *,
+    snapshot: str | None,
+    full: bool,
+    entities: Sequence[str] = (),
 ) -> Planned:
     """Of ``snapshot``, else of what the tables have now. SnapshotTagExists when the backup could not be made."""
     path = NodePath(node.cluster, node.datacenter, node.name)
@@ -41,7 +50,7 @@ async def plan(
             message = f"{store.name} has a backup {tag} of {node.datacenter} already: give another --tag"
             raise AgentError(Reason.SNAPSHOT_TAG_EXISTS, message)
         if snapshot is None:
-            scanned = await asyncio.to_thread(live.scan, node.data_dirs)
+            scanned = await asyncio.to_thread(live.scan, node.data_dirs, entities)
         else:
             scanned = await asyncio.to_thread(sstables.scan, node.data_dirs, snapshot)
         known = await asyncio.to_thread(node.snapshots.checksums.load)

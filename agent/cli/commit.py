@@ -49,9 +49,12 @@ async def run(arguments: Namespace, console: Console, open_store: Opener) -> int
             found = f"{len(names)} nodes of {datacenter} have a backup {tag} ({', '.join(names) or 'none'})"
             raise AgentError(Reason.MANIFEST_MISSING, f"{found}, not {arguments.nodes}: back up the others first")
         pairs = [await _digest(store, NodePath(cluster, datacenter, name), tag) for name in names]
+        if len({entities for _, _, entities in pairs}) > 1:
+            message = f"the nodes' backups {tag} are of different tables: back up each node with the same --keyspaces"
+            raise AgentError(Reason.INVALID_SPEC, f"{message} or --tables, under another --tag")
     spec = CommitSpec(
         location=location, cluster=cluster, datacenter=datacenter, tag=tag, backup_id=pairs[0][1],
-        nodes=[digest for digest, _ in pairs],
+        nodes=[digest for digest, _, _ in pairs],
     )  # fmt: skip
     operation_id = f"{uuid.uuid4().hex}-commit"
     with locked(state_dir):
@@ -65,8 +68,8 @@ async def run(arguments: Namespace, console: Console, open_store: Opener) -> int
     return Exit.DONE
 
 
-async def _digest(store: ObjectStore, path: NodePath, tag: str) -> tuple[NodeDigest, str]:
-    """And the id of the backup that the manifest is of."""
+async def _digest(store: ObjectStore, path: NodePath, tag: str) -> tuple[NodeDigest, str, tuple[str, ...]]:
+    """And what the manifest is of: the backup's id, and the tables that were chosen."""
     found = await records.find_manifest(store, path, tag)
     if found is None:
         raise AgentError(Reason.MANIFEST_MISSING, f"the manifest of {path.node} is gone")
@@ -75,4 +78,4 @@ async def _digest(store: ObjectStore, path: NodePath, tag: str) -> tuple[NodeDig
         node=path.node, rack=manifest.rack, host_id=manifest.host_id, digest=digest, tokens=len(manifest.tokens),
         files=manifest.totals.files, bytes=manifest.totals.bytes,
     )  # fmt: skip
-    return node, manifest.backup_id
+    return node, manifest.backup_id, tuple(manifest.entities)

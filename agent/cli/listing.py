@@ -76,6 +76,11 @@ async def run_show(arguments: Namespace, console: Console, open_store: Opener) -
             f"{record.tag} of {record.datacenter}, cluster {record.cluster}, {record.created_at},"
             f" Cassandra {record.cassandra_version or 'of unknown version'}, {size(_bytes(record.nodes))}"
         )
+        if record.entities:
+            console.line(f"of {', '.join(record.entities)} alone")
+        for missing in record.missing:
+            name = missing.node or "a node that is not known by name"
+            console.line(f"without {name}, rack {missing.rack}, {len(missing.tokens)} tokens: it is partial")
         found: list[dict[str, Any]] = []
         for node in record.nodes:
             console.line()
@@ -128,9 +133,15 @@ def _node(node: RecordedNode) -> dict[str, Any]:
 
 def _line(record: ClusterRecord) -> str:
     return _row(
-        record.tag, record.datacenter, str(len(record.nodes)), size(_bytes(record.nodes)), record.created_at,
+        record.tag, record.datacenter, _nodes(record), size(_bytes(record.nodes)), record.created_at,
         record.cassandra_version or "?", record.cluster,
     )  # fmt: skip
+
+
+def _nodes(record: ClusterRecord) -> str:
+    """``2/3`` of a partial backup."""
+    have = len(record.nodes)
+    return f"{have}/{have + sum(bool(one.node) for one in record.missing)}" if record.missing else str(have)
 
 
 def _row(*cells: str) -> str:

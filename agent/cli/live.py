@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent import sstables
+from agent import scope, sstables
 from agent.catalog import DATA, TablePath
 from agent.errors import AgentError, Reason
 from agent.files import subdirectories
@@ -17,7 +17,7 @@ from agent.formats import TOC
 from agent.sstables import SKIPPED, FoundFile, FoundSSTable, FoundTable, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
 _TABLE = re.compile(r"(?P<name>[A-Za-z0-9_]+)-(?P<id>[0-9a-f]{32})\Z")
@@ -25,14 +25,15 @@ _NOT_TABLES = frozenset({"backups", "snapshots"})  # directories in a table's ow
 _UNFINISHED = re.compile(r"[a-z]{2}_txn_[a-z]+_.*\.log\Z")  # a compaction, flush or stream that has not ended
 
 
-def tables(data_dirs: Sequence[Path]) -> Iterator[tuple[TablePath, Path]]:
-    """Tables and their index tables, one data directory after the other."""
+def tables(data_dirs: Sequence[Path], entities: Collection[str] = ()) -> Iterator[tuple[TablePath, Path]]:
+    """Tables and their index tables, one data directory after the other; of all, or of those that are meant."""
     for data_dir in data_dirs:
         for keyspace in subdirectories(data_dir):
             if keyspace.name in SKIPPED or keyspace.name.startswith("."):
                 continue
             for directory in subdirectories(keyspace):
-                if found := _TABLE.match(directory.name):
+                found = _TABLE.match(directory.name)
+                if found and scope.covers(entities, keyspace.name, found["name"]):
                     path = TablePath(keyspace.name, found["name"], found["id"])
                     yield path, directory
                     for index in subdirectories(directory):
@@ -40,10 +41,10 @@ def tables(data_dirs: Sequence[Path]) -> Iterator[tuple[TablePath, Path]]:
                             yield replace(path, index=index.name), index
 
 
-def scan(data_dirs: Sequence[Path]) -> Snapshot:
+def scan(data_dirs: Sequence[Path], entities: Collection[str] = ()) -> Snapshot:
     """What a snapshot taken now would hold, less what is in memory. Cassandra may run: what vanishes was not there."""
     found: dict[TablePath, FoundTable] = {}
-    for path, directory in tables(data_dirs):
+    for path, directory in tables(data_dirs, entities):
         table = found.setdefault(path, FoundTable(path))
         for name, component, entry in _components(directory):
             with suppress(FileNotFoundError):
@@ -61,7 +62,7 @@ def scan(data_dirs: Sequence[Path]) -> Snapshot:
     return Snapshot([found[path] for path in sorted(found)], dropped)
 
 
-def link(data_dirs: Sequence[Path], name: str) -> None:
+def link(data_dirs: Sequence[Path], name: str, entities: Collection[str] = ()) -> None:
     """A snapshot as Cassandra makes it: hard links and a manifest.json a table. SnapshotFailed while Cassandra runs.
 
     A Cassandra that runs would move files under us, and what is in its memory would be missing without a trace.
@@ -69,7 +70,7 @@ def link(data_dirs: Sequence[Path], name: str) -> None:
     before = _data_files(data_dirs)
     listed: dict[Path, list[str]] = {}  # the snapshot of a table -> its Data.db files
     homes: dict[TablePath, Path] = {}
-    for path, directory in tables(data_dirs):
+    for path, directory in tables(data_dirs, entities):
         _check_settled(directory)
         base = directory.parent if path.index else directory
         home = base / "snapshots" / name

@@ -38,10 +38,10 @@ class Stopped:
         self._data_dirs = tuple(data_dirs)
         self._facts = facts
 
-    async def take_snapshot(self, name: str, /) -> None:
+    async def take_snapshot(self, name: str, entities: Sequence[str] = (), /) -> None:
         """Whole, or not there."""
         try:
-            await asyncio.to_thread(live.link, self._data_dirs, name)
+            await asyncio.to_thread(live.link, self._data_dirs, name, entities)
         except OSError as error:
             await self.clear_snapshot(name)
             message = f"no snapshot can be made beside the data: {error.filename}: {error.strerror}"
@@ -57,6 +57,13 @@ class Stopped:
 
     async def facts(self) -> Facts:
         return self._facts
+
+    async def tables(self) -> dict[str, set[str]]:
+        """By their directories."""
+        found: dict[str, set[str]] = {}
+        for path, _ in await asyncio.to_thread(lambda: list(live.tables(self._data_dirs))):
+            found.setdefault(path.keyspace, set()).add(path.name)
+        return found
 
 
 class Existing(Snapshots):

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent import catalog
+from agent import catalog, scope
 from agent.cli.console import UsageError
 from agent.errors import AgentError
 from agent.protocol import Endpoint, Location
@@ -96,6 +96,25 @@ def add_transfer(parser: ArgumentParser) -> None:
     group.add_argument(
         "--concurrent-transfers", type=_transfers, default=0, metavar="N", help="at once, 1 to 64; adapts by default"
     )
+
+
+def add_entities(parser: ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--keyspaces", metavar="NAMES", help="only these, separated by commas; all by default")
+    group.add_argument("--tables", metavar="NAMES", help="only these, as in ks.table, separated by commas")
+
+
+def entities(arguments: Namespace) -> list[str]:
+    """What is chosen, and what is always with it; empty for everything."""
+    text = arguments.keyspaces if arguments.keyspaces is not None else arguments.tables
+    names = [name.strip() for name in text.split(",")] if text is not None else []
+    wanted = "." if arguments.tables is not None else ""
+    if wrong := next((name for name in names if ("." in name) != bool(wanted)), None):
+        raise UsageError(f"{wrong!r} is no {'table: write keyspace.table' if wanted else 'keyspace'}")
+    try:
+        return scope.checked(names)
+    except AgentError as error:
+        raise UsageError(error.message) from error
 
 
 def add_dry_run(parser: ArgumentParser) -> None:

@@ -73,10 +73,24 @@ class ObjectLock(Api, kw_only=True):
     days: Annotated[int, doc("Days that nothing of the backup can be deleted or replaced.", minimum=1, maximum=36500)]
 
 
+_NAME = "[A-Za-z0-9_]+"
+_ENTITY = rf"{_NAME}(\.{_NAME})?"
+_OWN = "system and system_traces"
+_NOT_OWN = "{0} != 'system' && {0} != 'system_traces'"
+
+
 class BackupSpec(Api, kw_only=True):
     RULES: ClassVar = (
         TARGET_RULE,
         Rule("!(has(self.keyspaces) && has(self.tables))", "keyspaces and tables exclude each other: give one of them"),
+        Rule(
+            "!(has(self.entities) && (has(self.keyspaces) || has(self.tables)))",
+            "entities is another spelling of keyspaces and tables: give one of the three",
+        ),
+        Rule(
+            f"!has(self.keyspaces) || self.keyspaces.all(k, {_NOT_OWN.format('k')})",
+            f"keyspaces cannot name {_OWN}: they are each node's own and never in a backup",
+        ),
         Rule(
             "!has(self.minNodes) || (has(self.nodeFailurePolicy) && self.nodeFailurePolicy == 'AllowPartial')",
             "minNodes has a meaning with nodeFailurePolicy AllowPartial only",
@@ -109,12 +123,25 @@ class BackupSpec(Api, kw_only=True):
         ),
     ] = ""
     keyspaces: Annotated[
-        common.Names, doc("Keyspaces to back up; all by default. system_schema is always with them.", maxItems=256)
+        list[Annotated[str, doc("Name of a keyspace.", pattern=f"^{_NAME}$", maxLength=222)]],
+        doc(
+            "Keyspaces to back up; all by default. system_schema and system_auth are always with them, so that a "
+            "restored cluster can be read.",
+            maxItems=256,
+        ),
     ] = []
-    tables: Annotated[common.Names, doc("Tables to back up, as keyspace.table; all by default.", maxItems=1024)] = []
+    tables: Annotated[
+        list[Annotated[str, doc("Name of a table.", pattern=rf"^{_NAME}\.{_NAME}$", maxLength=445)]],
+        doc("Tables to back up, as keyspace.table; all by default. As with keyspaces, schema and roles are with them.",
+            maxItems=1024),
+    ] = []  # fmt: skip
     entities: Annotated[
         str,
-        doc("Keyspaces or tables, separated by commas: an older spelling of keyspaces and tables.", maxLength=65536),
+        doc(
+            "Keyspaces and tables, separated by commas: an older spelling of keyspaces and tables.",
+            pattern=rf"^( *{_ENTITY} *(, *{_ENTITY} *)*)?$",
+            maxLength=65536,
+        ),
     ] = ""
     type: Annotated[
         Type,
@@ -169,16 +196,19 @@ class BackupSpec(Api, kw_only=True):
     node_failure_policy: Annotated[
         NodeFailurePolicy,
         doc(
-            "Fail, the default, fails the backup when a node fails for good. AllowPartial completes it without the "
-            "node."
+            "Fail, the default, fails the backup when a node fails for good, and waits for all to be up before. "
+            "AllowPartial goes on without such nodes while minNodes are left, and ends as PartiallyCompleted: its data "
+            "is kept, but no cluster is restored from it."
         ),
     ] = NodeFailurePolicy.FAIL
     min_nodes: Annotated[
         int | str | None,
         doc(
-            "Fewest nodes, as a number or a percentage, that a partial backup may have.",
+            "Fewest nodes, as a number or a percentage of all, that a partial backup may have, with one of each "
+            "datacenter among them. By default more than half of them.",
             pattern="^(100|[1-9]?[0-9])%$",
             maxLength=4,
+            minimum=1,
         ),
     ] = None
     retries: common.Retries = 3
@@ -207,7 +237,12 @@ class BackupSpec(Api, kw_only=True):
     ] = None
     cancel: Annotated[bool, doc("Set to true to stop the backup. It cannot be set back.")] = False
     verify: Annotated[
-        Verify, doc("What is compared after the upload: None, Size (the default) or Hash, which reads everything back.")
+        Verify,
+        doc(
+            "What is compared before the backup is recorded: Size, the default, is each object's, by a listing; Hash "
+            "reads every byte back and makes each checksum anew, and sends again what is not right. None says nothing "
+            "of it."
+        ),
     ] = Verify.SIZE
     import_existing: Annotated[
         bool, doc("Whether this object only registers a backup that the store holds already. False by default.")

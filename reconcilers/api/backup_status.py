@@ -72,6 +72,7 @@ class BackupNode(Api, kw_only=True):
     bytes_total: Annotated[int, doc("Bytes in its snapshot.")] = 0
     bytes_done: Annotated[int, doc("Bytes sent or reused so far.")] = 0
     bytes_reused: Annotated[int, doc("Bytes that the store held already.")] = 0
+    bytes_per_second: Annotated[int, doc("Bytes a second that it sends or reads back now.")] = 0
     attempts: Annotated[int, doc("How often its work was started.")] = 0
     agent_session: Annotated[str, doc("Session of the agent: another one means that the agent was restarted.")] = ""
     operation_id: Annotated[str, doc("The agent's name of the work under way.")] = ""
@@ -107,6 +108,8 @@ class BackupStatus(Api, kw_only=True):
     queue_position: Annotated[int, doc("How many backups and restores are before it, while it is queued.")] = 0
     progress: Annotated[str, doc("Share of the bytes that are done, such as 83%.")] = ""
     progress_percent: Annotated[int, doc("The same as a number, 0 to 100.")] = 0
+    rate: Annotated[str, doc("What all nodes send or read back now, such as 85MiB/s.")] = ""
+    time_left: Annotated[str, doc("How long the upload will take at that rate, such as 3m20s.")] = ""
     effective_selector: Annotated[str, doc("The label selector that was used.")] = ""
     snapshot_tag: Annotated[str, doc("Name of the backup in the store.")] = ""
     location: Annotated[str, doc("Where it is kept, such as s3://bucket/prefix.")] = ""
@@ -123,7 +126,7 @@ class BackupStatus(Api, kw_only=True):
     conditions: Annotated[
         list[Condition],
         doc(
-            "Accepted, Running, Complete, Failed, StorageReachable, Verified, Restorable.",
+            "Accepted, Running, Complete, Failed, StorageReachable, DestinationShared, Verified, Restorable.",
             shape=kubernetes.Condition,
             list_map="type",
         ),

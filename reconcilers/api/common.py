@@ -11,7 +11,7 @@ from controller.objects import ObjectMeta  # noqa: TC001  msgspec reads the anno
 from controller.resource import Resource  # noqa: TC001  likewise
 from reconcilers.api.describe import Rule, doc, unchanged
 from reconcilers.api.kubernetes import SelectorRequirement  # noqa: TC001  likewise
-from reconcilers.api.quantity import UNSIGNED
+from reconcilers.api.quantity import POSITIVE
 from reconcilers.labels import API_GROUP
 
 VERSION = "v1"
@@ -133,10 +133,10 @@ Target = Annotated[
 Bandwidth = Annotated[
     int | str | None,
     doc(
-        "Most bytes a second that one node sends or fetches, as a quantity such as 50Mi. 0, the default, is unlimited.",
-        pattern=UNSIGNED,
+        "Most bytes a second that one node sends or fetches, as a quantity such as 50Mi. Unlimited by default.",
+        pattern=POSITIVE,
         maxLength=64,
-        minimum=0,
+        minimum=1,
     ),
 ]
 ConcurrentTransfers = Annotated[

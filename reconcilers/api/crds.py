@@ -85,8 +85,10 @@ DEFINITIONS = (
         [
             Column("Status", ".status.phase"),
             Column("Progress", ".status.progress"),
+            Column("Left", ".status.timeLeft"),
             Column("Nodes", ".status.nodesCompleted"),
             Column("Size", ".status.size"),
+            Column("Rate", ".status.rate", wide=True),
             Column("Location", ".status.location", wide=True),
             Column("Started", ".status.startTime", "date", wide=True),
             Column("Completed", ".status.completionTime", "date"),

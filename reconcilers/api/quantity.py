@@ -10,7 +10,8 @@ from decimal import ROUND_CEILING, Decimal
 _NUMBER = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)"
 _EXPONENT = r"[eE][+-]?[0-9]{1,2}"
 _SUFFIX = r"[KMGTPE]i|[numkMGTPE]"
-UNSIGNED = rf"^{_NUMBER}({_EXPONENT}|{_SUFFIX})?$"
+_NOT_ZERO = r"([0-9]*[1-9][0-9]*(\.[0-9]*)?|[0-9]*\.[0-9]*[1-9][0-9]*)"
+POSITIVE = rf"^{_NOT_ZERO}({_EXPONENT}|{_SUFFIX})?$"
 PATTERN = rf"^[+-]?{_NUMBER}({_EXPONENT}|{_SUFFIX})?$"
 _PARTS = re.compile(rf"(?P<number>[+-]?{_NUMBER})(?:(?P<exponent>{_EXPONENT})|(?P<suffix>{_SUFFIX}))?")
 _LARGEST = 2**63 - 1  # Kubernetes caps there too

@@ -30,10 +30,11 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The node's failure is final."""
+    """The node's failure is final. ``lasting``: no other try would go better, as what was asked for is wrong."""
 
     reason: str
     message: str
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ Verdict = Running | Succeeded | GiveUp | TryAgain
 def judge(view: View, *, attempts: int, retries: int) -> Verdict:
     """What an operation's state means, when ``attempts`` tries were made of the first and ``retries`` more."""
     if view.refused is not None:
-        return GiveUp(view.refused.reason, view.refused.message)
+        return GiveUp(view.refused.reason, view.refused.message, lasting=view.refused.reason == "InvalidSpec")
     operation = view.operation
     if operation is None or not operation.state.final:
         return Running()
@@ -61,7 +62,7 @@ def judge(view: View, *, attempts: int, retries: int) -> Verdict:
     message = error.message if error else f"the agent's operation ended {operation.state.value}"
     if error is not None and error.retryable and attempts <= retries:
         return TryAgain(reason, message)
-    return GiveUp(reason, message)
+    return GiveUp(reason, message, lasting=error is not None and not error.retryable)
 
 
 def restarts(view: View) -> int:

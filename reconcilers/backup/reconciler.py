@@ -17,7 +17,7 @@ from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
 from reconcilers.api.restore import FINAL_PHASES as ENDED
 from reconcilers.api.unsupported import unsupported
-from reconcilers.backup import lock
+from reconcilers.backup import lock, partial, ttl, verify
 from reconcilers.backup import status as said
 from reconcilers.backup.policy import overdue
 from reconcilers.backup.run import Run
@@ -58,6 +58,7 @@ class BackupReconciler:
         self._nodes = nodes
         self._clock = clock
         self._session = session
+        self._recorder = recorder
         self._status = StatusWriter(
             BACKUPS, CassandraBackup, client=client, store=backups, recorder=recorder, clock=clock
         )
@@ -78,7 +79,7 @@ class BackupReconciler:
     async def _advance(self, run: Run) -> Outcome:
         steps = (
             self._accept, self._stop, self._select, self._enqueue,
-            self._probe, self._snapshot, self._upload, self._commit,
+            self._probe, self._snapshot, self._upload, self._verify, self._commit,
         )  # fmt: skip
         for step in steps:
             if (outcome := await step(run)) is not None:
@@ -89,8 +90,7 @@ class BackupReconciler:
         refusals = unsupported(run.spec)
         if refusals and not run.status.nodes:
             message = "; ".join(refusals)
-            run.say("Accepted", "False", "FieldNotSupported", message)
-            run.end(BackupPhase.FAILED_VALIDATION, "FieldNotSupported", message)
+            run.refuse("FieldNotSupported", message)
             return Done()
         return None
 
@@ -162,7 +162,8 @@ class BackupReconciler:
             return outcome
         run.status.phase = BackupPhase.UPLOADING
         run.status.snapshot_time = rfc3339(run.now)
-        run.event("SnapshotTaken", f"snapshots stand on all {len(run.status.nodes)} nodes")
+        kept, nodes = len(partial.going(run.status.nodes)), len(run.status.nodes)
+        run.event("SnapshotTaken", f"snapshots stand on {'all ' if kept == nodes else f'{kept} of '}{nodes} nodes")
         return None
 
     async def _upload(self, run: Run) -> Outcome | None:
@@ -173,19 +174,25 @@ class BackupReconciler:
         run.status.phase = BackupPhase.FINALIZING
         return None
 
+    async def _verify(self, run: Run) -> Outcome | None:
+        return await self._going(run, finished=self._nodes.verified(run))
+
     async def _commit(self, run: Run) -> Outcome | None:
         """Completed means: every node's manifest is in the bucket, and the cluster record that names them."""
         if (outcome := await self._going(run, finished=self._nodes.committed(run))) is not None:
             return outcome
+        lost = partial.failed(run.status.nodes)
+        phase = BackupPhase.PARTIALLY_COMPLETED if lost else BackupPhase.COMPLETED
+        run.status.phase = phase
         said.summarize(run.status)
-        nodes, size = len(run.status.nodes), run.status.size
-        if run.spec.verify != "None":
-            run.say("Verified", "True", "SizesCompared", "before each commit every object was there with its size")
-        run.end(BackupPhase.COMPLETED, "Completed", f"{nodes} nodes, {size}, in {run.status.location}")
+        verify.conclude(run)
+        run.end(phase, "Partial" if lost else "Completed", said.outcome(run.status))
         return Done()
 
     async def _going(self, run: Run, *, finished: bool) -> Outcome | None:
         """After a step of the nodes: the next one, or an end, or a wait."""
+        if run.ended:
+            return Done()
         if run.aborting:
             return await self._stop(run)
         return None if finished else RequeueAfter(_LOOK_AGAIN, run.status.phase)
@@ -197,7 +204,8 @@ class BackupReconciler:
             for datacenter in run.status.datacenters:
                 await lock.release(self._client, Key(run.key.namespace, datacenter.name), run.uid)
             await finalizer.remove(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
-        return Done()
+            return Done()
+        return await ttl.expire(run, self._client, self._recorder)
 
     async def _save(self, run: Run, outcome: Outcome) -> Outcome:
         if run.outdated:
@@ -251,7 +259,8 @@ class BackupReconciler:
 
 
 def _where(run: Run) -> str:
-    return f"{run.status.phase}, waiting for {_some([n.pod for n in run.status.nodes if n.phase != said.COMPLETED])}"
+    waiting = [n.pod for n in partial.going(run.status.nodes) if n.phase != said.COMPLETED]
+    return f"{run.status.phase}, waiting for {_some(waiting)}"
 
 
 def _some(names: list[str]) -> str:

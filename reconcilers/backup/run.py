@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from controller.conditions import Truth
     from controller.resource import Key
     from reconcilers.api.backup import BackupSpec, CassandraBackup
+    from reconcilers.api.backup_status import BackupNode
 
 
 _ENDED_EVENT: dict[str, tuple[Severity, str]] = {
     BackupPhase.COMPLETED: ("Normal", "BackupCompleted"),
+    BackupPhase.PARTIALLY_COMPLETED: ("Warning", "BackupPartial"),
     BackupPhase.CANCELLED: ("Normal", "Cancelled"),
 }
 
@@ -83,12 +85,23 @@ class Run:
     def event(self, reason: str, message: str, type_: Severity = "Normal") -> None:
         self.events.append((type_, reason, message))
 
+    def fail(self, node: BackupNode, reason: str, message: str) -> None:
+        """For good."""
+        node.phase, node.reason, node.message = said.FAILED, reason, message
+        node.completion_time = rfc3339(self.now)
+        self.event("NodeBackupFailed", f"{node.pod}: {message}", "Warning")
+
     def hold(self, reason: str, message: str, *, warn: bool = False) -> None:
         """Not started yet, and why: what waits can still begin by itself."""
         if self.status.reason != reason and (warn or reason == "Queued"):
             self.event(reason, message, "Warning" if warn else "Normal")
         self.status.reason, self.status.message = reason, message
         self.say("Running", "False", reason, message)
+
+    def refuse(self, reason: str, message: str) -> None:
+        """What is asked for cannot be done, and nothing was touched."""
+        self.say("Accepted", "False", reason, message)
+        self.end(BackupPhase.FAILED_VALIDATION, reason, message)
 
     def abort(self, reason: str, message: str) -> None:
         """Decide on the end. It comes when every node's snapshot is cleared."""
@@ -108,7 +121,7 @@ class Run:
                 node.phase, node.reason, node.message = said.CANCELLED, "", ""
         self.say("Running", "False", reason, message)
         self.say("Complete", "True" if complete else "False", reason, message)
-        self.say("Failed", "False" if complete or phase is BackupPhase.CANCELLED else "True", reason, message)
+        self.say("Failed", "False" if phase in _ENDED_EVENT else "True", reason, message)
         self.say("Restorable", "True" if complete else "False", reason, message)
         type_, event = _ENDED_EVENT.get(phase, ("Warning", "BackupFailed"))
         self.event(event if reason not in _OWN_EVENT else reason, message, type_)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 ABORTING = "Aborting"  # reason of the condition Running: what is half done is being undone, then the backup ends
 
-# The node phases; a node goes down this list, and at any place to Failed or Cancelled.
-PENDING, SNAPSHOTTING, SNAPSHOTTED, UPLOADING, COMPLETED = (
-    "Pending", "Snapshotting", "Snapshotted", "Uploading", "Completed",
+# The node phases; a node goes down this list, and at any place to Failed or Cancelled. Uploaded and Verifying are of
+# backups that are read back.
+PENDING, SNAPSHOTTING, SNAPSHOTTED, UPLOADING, UPLOADED, VERIFYING, COMPLETED = (
+    "Pending", "Snapshotting", "Snapshotted", "Uploading", "Uploaded", "Verifying", "Completed",
 )  # fmt: skip
 FAILED, CANCELLED = "Failed", "Cancelled"
 
@@ -42,7 +43,10 @@ def observe(node: BackupNode, view: View) -> None:
     node.agent_session = operation.session
     node.last_progress_time = max(node.last_progress_time, view.moved_at)
     progress = operation.progress
-    if progress.bytes:  # a phase that moves no bytes says nothing of them
+    node.bytes_per_second = int(progress.rate)
+    if node.phase == VERIFYING:  # what was sent stays what it is
+        node.progress = f"{percent(progress.bytes_done, progress.bytes)}%"
+    elif progress.bytes:  # a phase that moves no bytes says nothing of them
         node.files, node.bytes_total = progress.files, progress.bytes
         node.bytes_done, node.bytes_reused = progress.bytes_done, progress.bytes_reused
         node.progress = f"{percent(node.bytes_done, node.bytes_total)}%"
@@ -52,27 +56,42 @@ def summarize(status: BackupStatus) -> None:
     """Totals, progress and the columns, from the nodes alone."""
     nodes = status.nodes
     done = [n for n in nodes if n.phase == COMPLETED]
-    total, sent = sum(n.bytes_total for n in nodes), sum(n.bytes_done for n in nodes)
-    reused = sum(n.bytes_reused for n in nodes)
+    held = done if status.phase == BackupPhase.PARTIALLY_COMPLETED else nodes
+    total, sent = sum(n.bytes_total for n in held), sum(n.bytes_done for n in held)
+    reused = sum(n.bytes_reused for n in held)
     status.totals = BackupTotals(
         nodes=len(nodes),
         completed=len(done),
         failed=sum(1 for n in nodes if n.phase == FAILED),
-        files=sum(n.files for n in nodes),
+        files=sum(n.files for n in held),
         bytes=total,
         bytes_uploaded=max(0, sent - reused),
         bytes_reused=reused,
     )
     status.nodes_completed = f"{len(done)}/{len(nodes)}" if nodes else ""
     status.size = human(total) if total else ""
-    if status.phase == BackupPhase.COMPLETED:
+    if status.phase in (BackupPhase.COMPLETED, BackupPhase.PARTIALLY_COMPLETED):
         status.progress_percent = 100
     elif nodes:
-        known = all(n.bytes_total or n.phase == COMPLETED for n in nodes)
+        known = all(n.bytes_total or n.phase in (COMPLETED, FAILED) for n in nodes)
         status.progress_percent = min(99, percent(sent, total)) if known and total else 0
     status.progress = f"{status.progress_percent}%" if nodes else ""
+    _hurry(status)
     for datacenter in status.datacenters:
         datacenter.phase = status.phase
+
+
+def _hurry(status: BackupStatus) -> None:
+    """Rate and time left, while bytes flow. Nobody knows the time while a node does not know its bytes."""
+    for node in status.nodes:
+        if node.phase not in (UPLOADING, VERIFYING) or node.reason:
+            node.bytes_per_second = 0
+    rate = sum(n.bytes_per_second for n in status.nodes)
+    status.rate = f"{human(rate)}/s" if rate else ""
+    waiting = [n for n in status.nodes if n.phase in (SNAPSHOTTED, UPLOADING)]
+    left = sum(n.bytes_total - n.bytes_done for n in waiting)
+    known = bool(waiting) and all(n.bytes_total for n in waiting)
+    status.time_left = span(left // rate) if rate and known and status.phase == BackupPhase.UPLOADING else ""
 
 
 def percent(done: int, total: int) -> int:
@@ -93,7 +112,10 @@ def duration(start: str, end: dt.datetime) -> str:
     """3m20s, as Go prints it and kubectl users read it."""
     if not start:
         return ""
-    seconds = max(0, int((end - parse_rfc3339(start)).total_seconds()))
+    return span(max(0, int((end - parse_rfc3339(start)).total_seconds())))
+
+
+def span(seconds: int) -> str:
     hours, rest = divmod(seconds, 3600)
     minutes, seconds = divmod(rest, 60)
     return "".join([f"{hours}h" if hours else "", f"{minutes}m" if hours or minutes else "", f"{seconds}s"])
@@ -116,14 +138,38 @@ def urgent(old: BackupStatus, new: BackupStatus) -> bool:
 
 def _head(status: BackupStatus) -> object:
     return msgspec.structs.replace(
-        status, nodes=[], totals=None, progress="", progress_percent=0, size="", nodes_completed="", operator_session=""
+        status,
+        nodes=[],
+        totals=None,
+        progress="",
+        progress_percent=0,
+        rate="",
+        time_left="",
+        size="",
+        nodes_completed="",
+        operator_session="",
     )
 
 
 def _state(node: BackupNode) -> object:
     return msgspec.structs.replace(
-        node, progress="", files=0, bytes_total=0, bytes_done=0, bytes_reused=0, last_progress_time=""
+        node,
+        progress="",
+        files=0,
+        bytes_total=0,
+        bytes_done=0,
+        bytes_reused=0,
+        bytes_per_second=0,
+        last_progress_time="",
     )
+
+
+def outcome(status: BackupStatus) -> str:
+    """What there is in the end."""
+    lost, count = sum(n.phase == FAILED for n in status.nodes), len(status.nodes)
+    have = f"{count - lost} of {count}" if lost else f"{count}"
+    without = f"; without {failed_nodes(status.nodes)}" if lost else ""
+    return f"{have} nodes, {status.size}, in {status.location}{without}"
 
 
 def failed_nodes(nodes: Iterable[BackupNode]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from controller.conditions import Condition, set_condition
-from reconcilers.api.backup_status import BackupPhase
+from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
 from reconcilers.api.datacenter_status import (
     BackupSummary,
     DataCenterPhase,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _MAX_NODES = 1000
 _NAMED = 5  # pods that a message names
+_TELLING = frozenset(FINAL_PHASES - {BackupPhase.CANCELLED})  # phases of backups that tell whether backups work
 # Phases of a datacenter whose nodes have never all been there.
 _YOUNG = frozenset({"", DataCenterPhase.CREATING, DataCenterPhase.RESTORING})
 _UNDER_WAY = frozenset({DataCenterPhase.CREATING, DataCenterPhase.SCALING, DataCenterPhase.RESTORING})
@@ -215,7 +216,7 @@ def _last_backups(uid: str, backups: Iterable[CassandraBackup]) -> tuple[BackupS
     newest: dict[bool, BackupSummary] = {}
     for backup in backups:
         phase = backup.status.phase
-        if phase not in (BackupPhase.COMPLETED, BackupPhase.FAILED) or not backup.status.completion_time:
+        if phase not in _TELLING or not backup.status.completion_time:
             continue
         if all(covered.uid != uid for covered in backup.status.datacenters):
             continue
@@ -232,7 +233,7 @@ def _age(summary: BackupSummary) -> tuple[str, str]:
 
 def _backup_verdict(completed: BackupSummary | None, failed: BackupSummary | None) -> list[Verdict]:
     if failed and (completed is None or _age(failed) > _age(completed)):
-        return [Verdict("LastBackupSucceeded", "False", "BackupFailed", f"backup {failed.name} failed")]
+        return [Verdict("LastBackupSucceeded", "False", "BackupFailed", f"backup {failed.name} did not complete")]
     if completed:
         return [Verdict("LastBackupSucceeded", "True", "BackupCompleted", f"backup {completed.name} completed")]
     return []

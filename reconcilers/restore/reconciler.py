@@ -212,6 +212,9 @@ class RestoreReconciler:
     async def _prepare(
         self, run: Run, datacenter: CassandraDataCenter, found: source.Source, record: ClusterRecord
     ) -> Outcome:
+        if (refusal := source.check_whole(record)) is not None:
+            run.refuse(refusal.reason, refusal.message)
+            return Done()
         try:
             pairs = assign(record.nodes, first_pods(datacenter))
         except TopologyMismatch as e:
@@ -243,6 +246,7 @@ class RestoreReconciler:
         ]
         status.totals = RestoreTotals(files=sum(p.source.files for p in pairs))
         message = f"{len(pairs)} nodes from {found.uri}, backup {found.tag} of {found.cluster}/{found.datacenter}"
+        message += f", of {source.some(record.entities)} alone" if record.entities else ""
         run.say("Validated", "True", "RestoreValidated", message)
         run.event("RestoreValidated", message)
         return Done()  # the mapping is written before anything is done by it

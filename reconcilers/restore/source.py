@@ -10,7 +10,7 @@ from reconcilers import locations
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
 
 if TYPE_CHECKING:
-    from agent.protocol import Location
+    from agent.protocol import ClusterRecord, Location
     from controller.store import Store
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.restore import CassandraRestore
@@ -43,6 +43,21 @@ class Never:
     message: str
 
 
+_WHOLE = "a datacenter is restored from whole backups only: choose one that is Completed"
+
+
+def check_whole(record: ClusterRecord) -> Never | None:
+    """Of the record in the bucket: it may be partial."""
+    if not record.missing:
+        return None
+    names = [node.node or f"the node with host id {node.host_id}" for node in record.missing]
+    return Never("BackupPartial", f"backup {record.tag} is without {some(names)}, and {_WHOLE}")
+
+
+def some(names: list[str]) -> str:
+    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+
+
 def resolve(restore: CassandraRestore, backups: Store[CassandraBackup]) -> Source | NotYet | Never:
     spec = restore.spec
     if spec.source is not None:
@@ -66,6 +81,9 @@ def resolve(restore: CassandraRestore, backups: Store[CassandraBackup]) -> Sourc
 
 def _of_backup(restore: CassandraRestore, backup: CassandraBackup) -> Source | NotYet | Never:
     name, status = backup.metadata.name, backup.status
+    if status.phase == BackupPhase.PARTIALLY_COMPLETED:
+        lost = [node.pod for node in status.nodes if node.phase == "Failed"]
+        return Never("BackupPartial", f"backup {name} is without {some(lost)}, and {_WHOLE}")
     if status.phase != BackupPhase.COMPLETED:
         message = f"backup {name} is {status.phase or 'Pending'}, and only a Completed one can be restored"
         if status.phase in FINAL_PHASES:

@@ -68,13 +68,20 @@ class Refused:
             _NO_BUCKET_REASON,
             (_NO_BUCKET,),
             spec={"target": _NO_BUCKET},
-            phase="FailedValidation" if storage() == "file" else "Failed",
+            phase="FailedValidation",
+        ),
+        Refused(
+            "missing-keyspace",
+            "KeyspaceNotFound",
+            ("nowhere",),
+            spec={"keyspaces": ["nowhere"]},
+            phase="FailedValidation",
         ),
         Refused(
             "not-built-yet",
             "FieldNotSupported",
-            ("spec.keyspaces",),
-            spec={"keyspaces": ["shop"]},
+            ("spec.endpoint.caBundleSecretRef",),
+            spec={"endpoint": {"caBundleSecretRef": {"name": "ca"}}},
             phase="FailedValidation",
         ),
     ],
@@ -88,7 +95,7 @@ def test_backup(world: World, case: Refused) -> None:
 def test_backup_with_wrong_credentials(world: World, admin: MinioAdmin) -> None:
     admin.set_enabled(AGENTS, enabled=False)
     try:
-        case = Refused("wrong-credentials", "CredentialsRefused", (world.target,))
+        case = Refused("wrong-credentials", "CredentialsRefused", (world.target,), phase="FailedValidation")
         world.kubectl.apply(world.documents.other_backup(case.name, case.labels))
         refused(world, case)
     finally:
@@ -107,7 +114,10 @@ def test_backup_without_credentials(world: World) -> None:
     try:
         wait_for(kubectl, CDC, name, "Ready", 240)
         kubectl.apply(world.documents.other_backup(name, {"cassandra-datacenter": name}))
-        refused(world, Refused(name, "CredentialsMissing", ("credentials",), event="CredentialsMissing"))
+        case = Refused(
+            name, "CredentialsMissing", ("credentials",), event="CredentialsMissing", phase="FailedValidation"
+        )
+        refused(world, case)
     finally:
         nodes.delete_with_claims(kubectl, name)
 

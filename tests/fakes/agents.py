@@ -23,6 +23,8 @@ from agent.protocol import (
     ClusterRecord,
     Failure,
     Kind,
+    Level,
+    MissingNode,
     Node,
     NodeDigest,
     Operation,
@@ -30,6 +32,7 @@ from agent.protocol import (
     Progress,
     RecordedNode,
     State,
+    Verified,
 )
 from controller.clock import rfc3339
 from reconcilers.agents import Address, AgentUnreachable
@@ -184,7 +187,7 @@ class Running:
         if operation.kind is Kind.BACKUP and self.spec["tag"] not in self.agent.snapshots:
             self._end(State.FAILED, Failure(reason="SnapshotGone", message="there is no snapshot", retryable=True))
             return
-        if operation.kind in (Kind.BACKUP, Kind.RESTORE) and not again:
+        if operation.kind in (Kind.BACKUP, Kind.RESTORE, Kind.VERIFY) and not again:
             operation.progress = Progress(files=script.files, bytes=script.bytes)
         if not script.stuck:
             self._tick(script.seconds)
@@ -229,6 +232,7 @@ class Running:
                 return
             progress, script = self.operation.progress, self.script
             progress.bytes_done = int(progress.bytes * (1 - (left - step) / script.seconds))
+            progress.rate = progress.bytes / script.seconds
             self.operation.last_progress_at = self.agent.now()
             self._bump()
             self._tick(left - step)
@@ -261,6 +265,16 @@ class Running:
                 self.operation.result = msgspec.to_builtins(answer)
             case Kind.COMMIT:
                 return self._commit()
+            case Kind.PROBE:
+                there = world.bucket.records.get((spec["cluster"], spec["datacenter"], spec["tag"]))
+                if there is not None and there.backup_id != spec["backupId"]:
+                    return Failure(reason="SnapshotTagExists", message="another backup has the tag")
+                self.operation.result = dict(self.script.result)
+            case Kind.VERIFY:
+                if world.bucket.manifests.get((spec["tag"], agent.pod)) != spec["digest"]:
+                    return Failure(reason="BackupNotFound", message="there is no such manifest")
+                world.note("verified", agent.pod)
+                self.operation.result = msgspec.to_builtins(Verified(level=Level(spec["level"]))) | self.script.result
             case Kind.RESTORE:
                 self.operation.progress.bytes_done = self.operation.progress.bytes
                 self.operation.result = {"restored": True}
@@ -279,6 +293,7 @@ class Running:
             format=1, tag=spec["tag"], backup_id=spec["backupId"], cluster=spec["cluster"],
             datacenter=spec["datacenter"], cassandra_version="5.0.6", schema_version="schema-1",
             nodes=[msgspec.convert(msgspec.to_builtins(n), RecordedNode) for n in nodes],
+            missing=[msgspec.convert(n, MissingNode) for n in spec.get("missing", [])],
         )  # fmt: skip
         world.bucket.records[spec["cluster"], spec["datacenter"], spec["tag"]] = record
         self.operation.result = msgspec.to_builtins(record)

@@ -30,6 +30,9 @@ class FakeCassandra:
         self.errors: list[str] = []
         self.after_snapshot: list[Any] = []  # called with the snapshot's name, once each, after it was taken
         self.executed: list[tuple[str, Any]] = []
+        self.ring: dict[str, tuple[str, list[str], str, str]] = {}  # address -> host id, tokens, datacenter, rack
+        self.keyspaces: list[str] = []  # without a table
+        self.deaf = False  # takes all tables, whatever was asked for
         self.hold: asyncio.Event | None = None  # takeSnapshot waits for it
         self.down = False
         self.url = ""
@@ -55,6 +58,12 @@ class FakeCassandra:
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["type"] == "read":
             return {"status": 200, "value": self._read(request)}
+        if request["type"] == "search":
+            assert request["mbean"] == "org.apache.cassandra.db:type=Tables,*"
+            return {"status": 200, "value": [self._mbean(name) for name in self.data.names()]}
+        if request["mbean"].endswith("type=EndpointSnitchInfo"):
+            _, _, datacenter, rack = self.ring[request["arguments"][0]]
+            return {"status": 200, "value": rack if request["operation"].startswith("getRack(") else datacenter}
         self.executed.append((request["operation"].partition("(")[0], request["arguments"]))
         if self.errors:
             return {"status": 500, "error": self.errors.pop(0), "stacktrace": "at java.lang..."}
@@ -62,9 +71,10 @@ class FakeCassandra:
         if request["operation"].startswith("takeSnapshot("):
             if self.hold is not None:
                 await self.hold.wait()
-            if self.data.snapshots(name):
-                return {"status": 500, "error": f"java.io.IOException : Snapshot {name} already exists."}
-            self.data.snapshot(name)
+            entities = request["arguments"][2]
+            if refusal := self._refuses(name, entities):
+                return {"status": 500, "error": refusal}
+            self.data.snapshot(name, [] if self.deaf else entities)
             if self.after_snapshot:
                 self.after_snapshot.pop(0)(name)
         else:
@@ -74,7 +84,33 @@ class FakeCassandra:
                 shutil.rmtree(path)
         return {"status": 200, "value": None}
 
+    def _refuses(self, name: str, entities: list[str]) -> str:
+        """As Cassandra does: keyspaces or tables, each there, and none that has such a snapshot."""
+        tables = bool(entities) and "." in entities[0]
+        if any(("." in one) != tables for one in entities):
+            return "java.lang.IllegalArgumentException : You must supply a column family name"
+        known = {*self.data.names(), *(one.partition(".")[0] for one in self.data.names()), *self.keyspaces}
+        if gone := [one for one in entities if one not in known]:
+            return f"java.lang.IllegalArgumentException : {gone[0]} does not exist"
+        taken = {f"{path.parts[-4]}.{path.parts[-3].rpartition('-')[0]}" for path in self.data.snapshots(name)}
+        taken |= {one.partition(".")[0] for one in taken if not tables}
+        if not self.deaf and taken & set(entities or taken):
+            return f"java.io.IOException : Snapshot {name} already exists."
+        return ""
+
+    @staticmethod
+    def _mbean(table: str) -> str:
+        keyspace, _, name = table.partition(".")
+        return f"org.apache.cassandra.db:keyspace={keyspace},table={name},type=Tables"
+
     def _read(self, request: dict[str, Any]) -> Any:
         if request["attribute"] == "SchemaVersions":
             return {"5e1d": ["10.0.0.1"]}
+        if "EndpointToHostId" in request["attribute"]:
+            return {
+                "EndpointToHostId": {address: one[0] for address, one in self.ring.items()},
+                "TokenToEndpointMap": {token: address for address, one in self.ring.items() for token in one[1]},
+            }
+        if request["attribute"] == ["Keyspaces"]:
+            return {"Keyspaces": sorted({one.partition(".")[0] for one in self.data.names()} | {*self.keyspaces})}
         return {name: self.attributes.get(name, "ERROR: no such attribute") for name in request["attribute"]}

@@ -89,9 +89,15 @@ class NodeData:
             write_sstable(directory, sstable, **more)  # type: ignore[arg-type]
         return directory
 
-    def snapshot(self, name: str) -> None:
+    def names(self) -> list[str]:
+        """``keyspace.table`` of each."""
+        return [relative.rpartition("-")[0].replace("/", ".") for relative in self.tables]
+
+    def snapshot(self, name: str, entities: list[str] | None = None) -> None:
         """Hard links, manifest.json in the first directory that has the table, schema.cql beside it."""
-        for relative in self.tables:
+        for relative, full in zip(self.tables, self.names(), strict=True):
+            if entities and full not in entities and full.partition(".")[0] not in entities:
+                continue
             listed: list[str] = []
             for data_dir in self.data_dirs:
                 table = data_dir / relative
@@ -100,10 +106,7 @@ class NodeData:
             home = self.data_dirs[0] / relative / "snapshots" / name
             home.mkdir(parents=True, exist_ok=True)
             (home / "manifest.json").write_text(json.dumps({"files": listed, "created_at": "2026-01-01T00:00:00Z"}))
-            keyspace, _, table_name = relative.partition("/")
-            (home / "schema.cql").write_text(
-                f"CREATE TABLE {keyspace}.{table_name.partition('-')[0]} (k int PRIMARY KEY);"
-            )
+            (home / "schema.cql").write_text(f"CREATE TABLE {full} (k int PRIMARY KEY);")
 
     def snapshots(self, name: str) -> list[Path]:
         return [path for data_dir in self.data_dirs for path in data_dir.glob(f"*/*/snapshots/{name}")]

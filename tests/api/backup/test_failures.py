@@ -290,7 +290,7 @@ async def test_a_store_that_does_not_take_it(world: World, reason: str, event: s
     failure = Failure(reason=reason, message=f"s3://bucket: {reason}: do this")
     world.agents["cassandra-foo-cassandra-0"].script(Kind.PROBE, fail=[failure])
     await world.backup()
-    await world.run(lambda: world.phase() == "Failed")
+    await world.run(lambda: world.phase() == "FailedValidation")
     message = f"cassandra-foo-cassandra-0: {failure.message}"
     status = world.get().status
     assert (status.reason, status.message) == (reason, message)

@@ -140,7 +140,7 @@ async def test_what_the_agents_are_told(world: World) -> None:
     specs = {i: r.spec for i, r in agent.journal.items()}
     digest = backup.status.nodes[0].digest
     assert specs == {
-        f"{uid}.probe.1": {**place, "backupId": uid},
+        f"{uid}.probe.1": {**place, "backupId": uid, "owner": backup.status.datacenters[0].uid},
         f"{uid}.snapshot.1": {"tag": "tag"},
         f"{uid}.backup.1": {
             **place, "backupId": uid, "rack": "rack1", "node": agent.pod, "full": True, "concurrentTransfers": 9,
@@ -207,6 +207,12 @@ async def test_progress_is_live_and_written_at_most_every_five_seconds(world: Wo
     status = world.get().status
     assert 40 <= status.progress_percent <= 55
     assert {n.progress for n in status.nodes} == {f"{status.progress_percent}%"}
+    assert status.rate == "300B/s"
+    assert 45 <= int(status.time_left.removesuffix("s")) <= 60
+    assert (await world.columns(BACKUPS, "backup"))["Left"] == status.time_left
+    await world.run(lambda: world.phase() == "Completed")
+    status = world.get().status
+    assert (status.rate, status.time_left, {n.bytes_per_second for n in status.nodes}) == ("", "", {0})
 
 
 async def test_an_ended_backup_is_never_touched_again(world: World) -> None:

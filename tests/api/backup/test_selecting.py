@@ -9,6 +9,7 @@ import pytest
 from agent.protocol import Kind
 from controller import builtin
 from controller.reconcile import Done
+from reconcilers.api.backup import BACKUPS
 from reconcilers.api.restore import RESTORES
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ async def test_an_empty_selector_never_means_everything(world: World, own: dict[
     await world.backup(own=own)
     message = await refused(world, "EmptySelector")
     assert "give this object labels" in message
+    assert ("app.kubernetes.io/managed-by, helm.sh/chart say nothing" in message) == bool(own)
 
 
 async def test_an_empty_spec_selector_neither(world: World) -> None:
@@ -52,6 +54,35 @@ async def test_a_selector_that_the_api_server_refuses(world: World) -> None:
     await world.backup(selector={"matchLabels": {"not a key!": "x"}})
     message = await refused(world, "InvalidSelector")
     assert "not a key!" in message
+
+
+async def test_a_value_that_would_be_another_selector(world: World) -> None:
+    """``app=x,app!=y`` in one value: the API server would take it for two terms."""
+    await world.datacenter(own={"app": "x"})
+    await world.backup(selector={"matchLabels": {"app": "x,operator"}})
+    message = await refused(world, "InvalidSelector")
+    assert "'x,operator' is no value" in message
+
+
+async def test_the_tools_labels_choose_nothing_and_what_was_chosen_is_shown(world: World) -> None:
+    await world.datacenter(own={"app": "x"})
+    tools = {"app.kubernetes.io/instance": "backups", "helm.toolkit.fluxcd.io/name": "n", "helm.sh/chart": "c-1"}
+    await world.backup(own={"app": "x", **tools})
+    await world.run(lambda: world.phase() == "Completed")
+    assert world.get().status.effective_selector == "app=x"
+    assert len(world.get().status.nodes) == 3
+
+
+async def test_what_was_chosen_stays_when_labels_change(world: World) -> None:
+    await world.datacenter()
+    world.agents.script(Kind.BACKUP, seconds=30)
+    await world.backup()
+    await world.run(lambda: world.phase() == "Uploading")
+    await world.datacenter("late", replicas=1, own={"cassandra-datacenter": "foo-cassandra"})
+    await world.patch(BACKUPS, "backup", {"metadata": {"labels": {"cassandra-datacenter": "late"}}})
+    await world.run(lambda: world.phase() == "Completed")
+    assert {n.datacenter for n in world.get().status.nodes} == {"foo-cassandra"}
+    assert world.get().status.effective_selector == "cassandra-datacenter=foo-cassandra"
 
 
 VOLUME = {"name": "b", "mountPath": "/backups", "persistentVolumeClaim": {"claimName": "b"}}
@@ -96,7 +127,7 @@ async def test_a_part_of_one_and_another_that_is_not_ready(world: World) -> None
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("verify", "Hash"), ("deletionPolicy", "Delete"), ("keyspaces", ["k"]), ("importExisting", True)],
+    [("deletionPolicy", "Delete"), ("importExisting", True)],
 )
 async def test_a_field_that_is_not_acted_on_is_refused(world: World, field: str, value: Any) -> None:
     await world.datacenter()

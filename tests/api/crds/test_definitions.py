@@ -47,6 +47,8 @@ STATUSES: dict[str, common.Api] = {
         start_time=PAST,
         progress="83%",
         progress_percent=83,
+        rate="85MiB/s",
+        time_left="3m20s",
         location="s3://bucket",
         nodes_completed="2/3",
         size="1.5GiB",
@@ -74,14 +76,23 @@ STATUSES: dict[str, common.Api] = {
 COLUMNS = {
     DATACENTERS.kind: ["Name", "Replicas", "Ready", "Phase", "Last-Backup", "Restore*", "Message*", "Age"],
     BACKUPS.kind: [
-        "Name", "Status", "Progress", "Nodes", "Size", "Location*", "Started*", "Completed", "Reason*", "Age"
+        "Name", "Status", "Progress", "Left", "Nodes", "Size", "Rate*", "Location*", "Started*", "Completed", "Reason*",
+        "Age",
     ],
     SCHEDULES.kind: ["Name", "Schedule", "Zone*", "Suspend", "Last-Success", "Next", "Failures", "Age"],
     RESTORES.kind: ["Name", "Datacenter", "Backup", "Mode*", "Status", "Progress", "Nodes", "Completed", "Age"],
 }  # fmt: skip
 CELLS: dict[str, dict[str, Any]] = {
     DATACENTERS.kind: {"Replicas": 3, "Ready": 2, "Phase": "Ready", "Restore": "Completed", "Message": "all is well"},
-    BACKUPS.kind: {"Status": "Uploading", "Progress": "83%", "Nodes": "2/3", "Size": "1.5GiB", "Reason": "Sending"},
+    BACKUPS.kind: {
+        "Status": "Uploading",
+        "Progress": "83%",
+        "Nodes": "2/3",
+        "Size": "1.5GiB",
+        "Reason": "Sending",
+        "Left": "3m20s",
+        "Rate": "85MiB/s",
+    },
     SCHEDULES.kind: {"Schedule": "@daily", "Next": "2126-01-02T03:04:05Z", "Failures": 0},
     RESTORES.kind: {"Datacenter": "dc", "Backup": "backup", "Status": "Downloading", "Nodes": "0/3"},
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.protocol import Failure, Kind
+from agent.protocol import Failure, Kind, MissingNode
 from controller import builtin
 from reconcilers.api.datacenter import DATACENTERS
 from reconcilers.api.restore import RESTORES
@@ -79,12 +79,30 @@ async def test_a_backup_that_comes_late(world: World) -> None:
     await world.run(lambda: world.restore_phase() == "Downloading")
 
 
-@pytest.mark.parametrize("phase", ["Failed", "Cancelled", "PartiallyCompleted", "FailedValidation"])
+@pytest.mark.parametrize("phase", ["Failed", "Cancelled", "FailedValidation"])
 async def test_a_backup_that_is_not_complete(world: World, phase: str) -> None:
     await steps.completed_backup(world, phase=phase)
     await ask(world)
     message = await refused(world, "BackupNotComplete", inspected=False)
     assert message == f"backup backup is {phase}, and only a Completed one can be restored"
+
+
+async def test_a_backup_without_some_nodes(world: World) -> None:
+    nodes = [{"pod": f"foo-{n}", "phase": "Failed" if n == 1 else "Completed"} for n in range(3)]
+    await steps.completed_backup(world, phase="PartiallyCompleted", nodes=nodes)
+    await ask(world)
+    message = await refused(world, "BackupPartial", inspected=False)
+    assert message.startswith("backup backup is without foo-1, and a datacenter is restored from whole backups only")
+
+
+async def test_a_record_without_some_nodes(world: World) -> None:
+    """As many nodes are in it as the datacenter has: only the record tells that there were more."""
+    record = await steps.completed_backup(world)
+    record.missing = [MissingNode(node="foo-3", rack="rack1"), MissingNode(node="", rack="rack1", host_id="h4")]
+    await ask(world)
+    await steps.inspector_comes(world)
+    message = await refused(world, "BackupPartial")
+    assert message.startswith("backup tag is without foo-3, the node with host id h4, and")
 
 
 async def test_a_backup_of_several_datacenters(world: World) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import zstandard
 
-from agent import catalog, verify_find
+from agent import catalog, records, verify_find
 from agent.errors import AgentError
 from agent.flow import Flow
 from agent.protocol import Fault, Healing, Kind, Level, State, VerifySpec
@@ -21,7 +21,7 @@ from tests.fakes.faulty_store import FaultyStore
 from tests.fakes.faulty_store import error as store_error
 from tests.fakes.sstables import write_sstable
 from tests.unit.agent.backups import PATH
-from tests.unit.agent.conftest import World, request, until
+from tests.unit.agent.conftest import LOCATION, World, digest_of, request, until
 from tests.unit.agent.verifying import (
     LARGE_DATA,
     NODE,
@@ -412,3 +412,44 @@ async def test_what_no_verification_could_do_is_refused(world: World, more: dict
         with pytest.raises(AgentError) as caught:
             await agent.operations.put("v", request(Kind.VERIFY, NODE | more))
         assert caught.value.reason == "InvalidSpec"
+
+
+@pytest.mark.parametrize("level", Level)
+async def test_a_backup_without_a_record_by_its_digest(world: World, verify: Verifications, level: Level) -> None:
+    """As the operator has it read before it writes the record."""
+    write_sstable(users(world), "nb-9-big", size=(2 << 20) + 5)
+    async with world.agent() as agent:
+        operation = await world.back_up(agent)
+        digest = digest_of(operation).digest
+        result = await verify(agent, tag="t1", digest=digest, level=level)
+        assert result.intact
+        assert result.backups == 1
+        assert result.objects > 0
+        manifest = await records.read_manifest(world.memory, PATH, "t1", digest)
+        await world.memory.delete([PATH.root + data_of(manifest)])
+        found = await verify(agent, tag="t1", digest=digest, level=level)
+        assert (found.missing, found.healed) == (1, 0)
+        healed = await verify(agent, tag="t1", digest=digest, level=level, heal=True)
+        assert (healed.missing, healed.healed, healed.intact) == (0, 1, True)
+
+
+async def test_a_digest_that_is_not_the_manifests(world: World, verify: Verifications) -> None:
+    async with world.agent() as agent:
+        await world.back_up(agent)
+        result = await verify(agent, tag="t1", digest="0" * 64)
+        gone = await verify(agent, tag="t2", digest="0" * 64)
+    assert [one.fault for one in (*result.findings, *gone.findings)] == [Fault.MANIFEST_CHANGED, Fault.MANIFEST_MISSING]
+    assert not result.intact
+    assert not gone.intact
+
+
+async def test_a_digest_needs_a_tag(world: World) -> None:
+    async with world.agent() as agent:
+        with pytest.raises(AgentError, match="the tag"):
+            await agent.operations.put(
+                "v",
+                request(
+                    Kind.VERIFY,
+                    VerifySpec(location=LOCATION, cluster="c", datacenter="d", node="n", digest="0" * 64),
+                ),
+            )

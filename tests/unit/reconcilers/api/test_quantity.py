@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from reconcilers.api.quantity import PATTERN, UNSIGNED, human, parse
+from reconcilers.api.quantity import PATTERN, POSITIVE, human, parse
 
 VALUES = {
     "0": 0,
@@ -61,9 +61,15 @@ def test_what_is_no_quantity_is_refused_by_the_schema_and_by_us(text: str) -> No
         parse(text)
 
 
-def test_a_bandwidth_has_no_sign() -> None:
-    assert re.match(UNSIGNED, "50Mi")
-    assert not re.match(UNSIGNED, "-50Mi")
+@pytest.mark.parametrize("text", ["1", "50Mi", "0.5Mi", ".5k", "0005", "10.0", "1e3", "100m"])
+def test_a_bandwidth(text: str) -> None:
+    assert re.match(POSITIVE, text)
+    assert parse(text) > 0
+
+
+@pytest.mark.parametrize("text", ["-50Mi", "+1", "0", "0.0", ".0Mi", "00k", "0e5", "", "Mi", "."])
+def test_no_bandwidth(text: str) -> None:
+    assert not re.match(POSITIVE, text)
 
 
 @pytest.mark.parametrize(

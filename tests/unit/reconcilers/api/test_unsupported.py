@@ -75,13 +75,18 @@ ACTED_ON: dict[type[common.Api], dict[str, Any]] = {
         "bandwidth": "1Mi",
         "concurrentTransfers": 2,
         "parallelism": 1,
-        "nodeFailurePolicy": "Fail",
+        "keyspaces": ["a"],
+        "tables": ["a.b"],
+        "entities": "a",
+        "nodeFailurePolicy": "AllowPartial",
+        "minNodes": "50%",
         "retries": 1,
         "startingDeadlineSeconds": 1,
         "activeDeadlineSeconds": 1,
         "nodeProgressDeadlineSeconds": 1,
         "deletionPolicy": "Retain",
-        "verify": "None",
+        "ttlSecondsAfterFinished": 0,
+        "verify": "Hash",
         "cancel": True,
         "status": "PENDING",
     },
@@ -146,19 +151,9 @@ NOT_YET: dict[type[common.Api], list[tuple[dict[str, Any], str]]] = {
         ({"networkPolicy": {"enabled": True}}, f"spec.networkPolicy.enabled {REMOVE}"),
     ],
     backup.BackupSpec: [
-        ({"keyspaces": ["a"]}, f"spec.keyspaces {REMOVE}"),
-        ({"tables": ["a.b"]}, f"spec.tables {REMOVE}"),
-        ({"entities": "a"}, f"spec.entities {REMOVE}"),
         ({"endpoint": {"caBundleSecretRef": {"name": "a"}}}, f"spec.endpoint.caBundleSecretRef {REMOVE}"),
         ({"credentialsSecretRef": {"name": "a"}}, f"spec.credentialsSecretRef {REMOVE}"),
-        (
-            {"nodeFailurePolicy": "AllowPartial"},
-            "spec.nodeFailurePolicy AllowPartial is not acted on yet: use Fail",
-        ),
-        ({"minNodes": "50%"}, f"spec.minNodes {REMOVE}"),
         ({"deletionPolicy": "Delete"}, "spec.deletionPolicy Delete is not acted on yet: use Retain"),
-        ({"ttlSecondsAfterFinished": 0}, f"spec.ttlSecondsAfterFinished {REMOVE}"),
-        ({"verify": "Hash"}, "spec.verify Hash is not acted on yet: use None or Size"),
         ({"importExisting": True}, f"spec.importExisting {REMOVE}"),
     ],
     restore.RestoreSpec: [
@@ -210,7 +205,7 @@ def test_every_field_is_in_one_of_the_tables(spec: type[common.Api]) -> None:
 
 
 def test_what_is_said_of_a_spec_is_said_of_its_object() -> None:
-    spec = msgspec.convert({**STORE, "keyspaces": ["a"], "entities": "b"}, backup.BackupSpec)
+    spec = msgspec.convert({**STORE, "deletionPolicy": "Delete", "importExisting": True}, backup.BackupSpec)
     whole = backup.CassandraBackup(metadata=ObjectMeta(name="b"), spec=spec)
 
     assert len(unsupported(whole)) == 2

@@ -38,10 +38,11 @@ def view(state: State, error: Failure | None = None, attempts: int = 1) -> View:
         (view(State.FAILED, SOFT), 3, 3, TryAgain("StorageThrottled", "slow down")),
         (view(State.FAILED, SOFT), 4, 3, GiveUp("StorageThrottled", "slow down")),
         (view(State.FAILED, SOFT), 1, 0, GiveUp("StorageThrottled", "slow down")),
-        (view(State.FAILED, HARD), 1, 3, GiveUp("AccessDenied", "denied")),
+        (view(State.FAILED, HARD), 1, 3, GiveUp("AccessDenied", "denied", lasting=True)),
         (view(State.FAILED), 1, 3, GiveUp("Failed", "the agent's operation ended Failed")),
         (view(State.CANCELLED), 1, 3, GiveUp("Cancelled", "the agent's operation ended Cancelled")),
         (View(refused=AgentRefused("OtherSpec", "known")), 1, 3, GiveUp("OtherSpec", "known")),
+        (View(refused=AgentRefused("InvalidSpec", "odd")), 1, 3, GiveUp("InvalidSpec", "odd", lasting=True)),
     ],
 )
 def test_judge(seen: View, attempts: int, retries: int, verdict: policy.Verdict) -> None:

@@ -9,7 +9,7 @@ from reconcilers import labels
 from reconcilers.api.backup import BackupSpec, CassandraBackup
 from reconcilers.api.common import BackupType, LabelSelector
 from reconcilers.api.kubernetes import SelectorRequirement
-from reconcilers.backup.selection import cassandra_pods, effective_selector
+from reconcilers.backup.selection import cassandra_pods, effective_selector, problem
 
 
 def backup(own: dict[str, str] | None = None, selector: LabelSelector | None = None) -> CassandraBackup:
@@ -32,7 +32,10 @@ def expression(key: str, operator: str, *values: str) -> SelectorRequirement:
         ({"app": "cassandra", "kustomize.toolkit.fluxcd.io/name": "n"}, "app=cassandra"),
         ({"stable.instaclustr.com/schedule": "nightly", "app": "x"}, "app=x"),
         ({"app.kubernetes.io/managed-by": "Helm"}, ""),  # nothing that says anything: never everything
+        ({"app": "cassandra", "app.kubernetes.io/instance": "release"}, "app=cassandra"),
+        ({"app": "cassandra", "helm.toolkit.fluxcd.io/name": "n"}, "app=cassandra"),
         ({"app.kubernetes.io/name": "x"}, "app.kubernetes.io/name=x"),
+        ({"cassandra-operator.instaclustr.com/rack": "r"}, "cassandra-operator.instaclustr.com/rack=r"),  # a pod's own
         ({"app": ""}, "app="),
     ],
 )
@@ -93,3 +96,43 @@ def test_pods_that_are_no_nodes_are_left_out() -> None:
 def test_pods_come_by_datacenter_and_ordinal() -> None:
     found = cassandra_pods([pod("z-0", "a"), pod("x-10"), pod("x-9"), pod("x-0")])
     assert [p.name for p in found] == ["z-0", "x-0", "x-9", "x-10"]
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {labels.INSPECTOR: "restore"},
+        {"batch.kubernetes.io/job-name": "j"},
+        {"job-name": "j"},
+        {labels.DATACENTER: ""},
+    ],
+)
+def test_a_helper_is_no_node_whatever_else_it_carries(mark: dict[str, str]) -> None:
+    helper = pod("helper")
+    helper["metadata"]["labels"] |= mark
+    assert [p.name for p in cassandra_pods([helper, pod("node-0")])] == ["node-0"]
+
+
+@pytest.mark.parametrize(
+    ("selector", "words"),
+    [
+        (None, ""),
+        (LabelSelector(), ""),
+        (LabelSelector(match_labels={"app": "x", "example.com/a_b.c": ""}), ""),
+        (LabelSelector(match_labels={"app": "x,other=y"}), "'x,other=y' is no value that the label app can have"),
+        (LabelSelector(match_labels={"app": "x y"}), "'x y' is no value"),
+        (LabelSelector(match_labels={"app": "-x"}), "'-x' is no value"),
+        (LabelSelector(match_labels={"a b": "x"}), "'a b' is no label's key"),
+        (LabelSelector(match_labels={"a=b,c": "x"}), "is no label's key"),
+        (LabelSelector(match_labels={"Upper.com/a": "x"}), "is no label's key"),
+        (LabelSelector(match_labels={"/a": "x"}), "is no label's key"),
+        (LabelSelector(match_labels={"": "x"}), "'' is no label's key"),
+        (LabelSelector(match_expressions=[expression("k", "In", "x),b in (y")]), "is no value"),
+        (LabelSelector(match_expressions=[expression("k", "In")]), "In of k takes values"),
+        (LabelSelector(match_expressions=[expression("k", "Exists", "x")]), "Exists of k takes no values"),
+        (LabelSelector(match_expressions=[expression("k,!z", "Exists")]), "is no label's key"),
+    ],
+)
+def test_what_no_selector_can_say(selector: LabelSelector | None, words: str) -> None:
+    found = problem(selector)
+    assert (words in found) if words else (found == "")

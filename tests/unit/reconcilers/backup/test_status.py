@@ -174,3 +174,58 @@ def test_failed_nodes_are_named_the_first_few() -> None:
     nodes = [node(f"p-{i}", phase=said.FAILED, message=f"m{i}") for i in range(5)]
     assert said.failed_nodes(nodes[:1]) == "p-0: m0"
     assert said.failed_nodes([node("x", phase=said.COMPLETED), *nodes]) == "p-0: m0; p-1: m1; p-2: m2; and 2 more"
+
+
+def test_a_partial_backup_is_as_large_as_what_it_has() -> None:
+    nodes = [node(phase=said.COMPLETED, bytes_total=10, files=2), node(phase=said.FAILED, bytes_total=90, files=3)]
+    status = BackupStatus(phase=BackupPhase.PARTIALLY_COMPLETED, nodes=nodes)
+    said.summarize(status)
+    assert status.totals is not None
+    assert (status.totals.bytes, status.totals.files, status.size, status.progress) == (10, 2, "10B", "100%")
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("nodes", "rate", "left"),
+    [
+        ([node(phase=said.UPLOADING, bytes_total=100, bytes_done=50, bytes_per_second=10)], "10B/s", "5s"),
+        (
+            [
+                node(phase=said.UPLOADING, bytes_total=900 * MIB, bytes_done=0, bytes_per_second=2 * MIB),
+                node(phase=said.UPLOADING, bytes_total=100 * MIB, bytes_done=0, bytes_per_second=3 * MIB),
+            ],
+            "5.0MiB/s",
+            "3m20s",
+        ),
+        # one waits for its turn and does not know its bytes
+        (
+            [node(phase=said.UPLOADING, bytes_total=9, bytes_per_second=3), node(phase=said.SNAPSHOTTED)],
+            "3B/s",
+            "",
+        ),
+        ([node(phase=said.UPLOADING, bytes_total=9, bytes_done=3)], "", ""),  # nothing moves
+        ([node(phase=said.UPLOADING, bytes_total=9, bytes_per_second=3, reason="StorageThrottled")], "", ""),
+        ([node(phase=said.COMPLETED, bytes_total=9, bytes_done=9, bytes_per_second=3)], "", ""),
+    ],
+)
+def test_rate_and_time_left(nodes: list[BackupNode], rate: str, left: str) -> None:
+    status = BackupStatus(phase=BackupPhase.UPLOADING, nodes=nodes)
+    said.summarize(status)
+    assert (status.rate, status.time_left) == (rate, left)
+
+
+def test_what_is_read_back_has_a_rate() -> None:
+    nodes = [node(phase=said.VERIFYING, bytes_total=9, bytes_done=9, bytes_per_second=3)]
+    status = BackupStatus(phase=BackupPhase.FINALIZING, nodes=nodes)
+    said.summarize(status)
+    assert (status.rate, status.time_left) == ("3B/s", "")
+
+
+def test_rates_wait_for_their_slot() -> None:
+    old = BackupStatus(phase=BackupPhase.UPLOADING, nodes=[node(phase=said.UPLOADING)])
+    new = BackupStatus(
+        phase=BackupPhase.UPLOADING, rate="1B/s", time_left="1s", nodes=[node(phase=said.UPLOADING, bytes_per_second=1)]
+    )
+    assert not said.urgent(old, new)
