@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dev.scenario.cql import Session
     from tests.e2e.conftest import World
 
+CRS = "cassandrarestore"
 _SECONDS = 400.0
 
 
@@ -30,6 +31,7 @@ class Copies:
 
     world: World
     made: list[str] = field(default_factory=list)
+    restores: list[str] = field(default_factory=list)
 
     def make(self, name: str, **spec: Any) -> str:
         """Returns when it is ready."""
@@ -37,6 +39,12 @@ class Copies:
         self.world.kubectl.apply(self.world.documents.other_datacenter(name, 1, **spec))
         wait_for(self.world.kubectl, CDC, name, "Ready", _SECONDS)
         return name
+
+    def restore(self, name: str, datacenter: str, **spec: Any) -> None:
+        """A CassandraRestore as somebody writes it by hand."""
+        kind = {"apiVersion": "stable.instaclustr.com/v1", "kind": "CassandraRestore"}
+        self.restores.append(name)
+        self.world.kubectl.apply({**kind, "metadata": {"name": name}, "spec": {"datacenter": datacenter, **spec}})
 
     def numbers(self, name: str, keyspace: str) -> list[int]:
         """The rows of ``dataset.write_numbers``."""
@@ -51,3 +59,5 @@ class Copies:
     def clear(self) -> None:
         for name in [*self.made]:
             self.lose(name)
+        for name in self.restores:
+            self.world.kubectl.delete(CRS, name)

@@ -4,38 +4,71 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from dev.scenario import install
 from dev.scenario.demo import CBACK
-from dev.scenario.documents import SMALL
 from dev.scenario.kubectl import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.e2e.backups import Backups
     from tests.e2e.conftest import World
     from tests.e2e.copies import Copies
 
-
-def test_with_a_node_there(world: World, backups: Backups) -> None:
-    """Another backup's objects stay, and its record."""
-    kept = backups.make("kept-data", SMALL)
-    kept.completes()
-    before = set(world.store.keys(world.target))
-    backup = backups.make("deleted-data", SMALL, deletionPolicy="Delete", type="Full")
-    backup.completes()
-    data = set(world.store.keys(world.target)) - before - set(backup.records())
-    assert data, "a full backup has objects of its own"
-
-    world.kubectl.delete(CBACK, backup.name)
-    assert backup.records() == []
-    eventually("its objects are gone", lambda: not data & set(world.store.keys(world.target)), 300)
-    assert before <= set(world.store.keys(world.target))
+_NAME = "deleted-cassandra"
+_GRACE = 60  # seconds
+_CYCLES = 420.0  # seconds: two of the collector, and what a small machine has to do besides
 
 
-def test_with_the_datacenter_gone(world: World, backups: Backups, copies: Copies) -> None:
-    name = copies.make("gone-cassandra")
-    backup = backups.make("of-the-gone", name, deletionPolicy="Delete")
-    backup.completes()
-    copies.lose(name)
-    assert backup.records()
-    world.kubectl.delete(CBACK, backup.name, seconds=180)
-    assert backup.records() == []
-    assert "RemoteDataRetained" not in backup.told("Warning")
+@pytest.fixture
+def short_grace(world: World) -> Iterator[None]:
+    """What no backup needs goes after a minute, and not after a day."""
+    _set(world, f"CASSANDRA_OPERATOR_GARBAGE_GRACE={_GRACE}")
+    yield
+    _set(world, "CASSANDRA_OPERATOR_GARBAGE_GRACE-")
+
+
+@pytest.fixture
+def datacenter(world: World, copies: Copies) -> str:
+    """Its agents agree to so short a time."""
+    env = world.documents.other_datacenter(_NAME, 1)["spec"].get("env", [])
+    return copies.make(_NAME, env=[*env, {"name": "AGENT_LEAST_GRACE", "value": str(_GRACE)}])
+
+
+def test_with_the_node_there_and_with_it_gone(
+    world: World, backups: Backups, copies: Copies, short_grace: None, datacenter: str
+) -> None:
+    kubectl = world.kubectl
+
+    def data() -> set[str]:
+        return {key for key in world.store.keys(world.target, f"{datacenter}/{datacenter}/") if "/data/" in key}
+
+    first = backups.make("kept-for-now", datacenter)
+    first.completes()
+    of_first = data()
+    second = backups.make("deleted-at-once", datacenter, deletionPolicy="Delete", type="Full")
+    second.completes()
+    of_second = data() - of_first
+    assert of_second, "a full backup has objects of its own"
+
+    kubectl.delete(CBACK, second.name)
+    assert second.records() == []
+    assert first.records(), "the other backup's record is none of its business"
+    eventually("its objects are gone", lambda: not of_second & data(), _CYCLES)
+    assert data() == of_first
+
+    copies.lose(datacenter)
+    kubectl.patch(CBACK, first.name, {"spec": {"deletionPolicy": "Delete"}})
+    kubectl.delete(CBACK, first.name, seconds=240)
+    assert first.records() == []
+    assert "RemoteDataRetained" not in first.told("Warning")
+    eventually("nothing of the datacenter is left", lambda: not data(), _CYCLES)
+
+
+def _set(world: World, variable: str) -> None:
+    """Of the operator; returns when only those run that know it."""
+    target = f"deployment/{install.OPERATOR}"
+    world.kubectl.run("set", "env", target, variable)
+    world.kubectl.run("rollout", "status", target, "--timeout=150s", seconds=160)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dev.scenario import dataset
 from dev.scenario.demo import CBACK, CDC
 from dev.scenario.documents import SMALL
-from tests.e2e.copies import only_node
+from tests.e2e.copies import CRS, only_node
 
 if TYPE_CHECKING:
     from tests.e2e.backups import Backups
@@ -31,17 +31,10 @@ def test_a_restore_from_the_bucket_alone_under_another_name(world: World, backup
     kubectl.delete(CBACK, _TAG)
 
     source = {**place, "clusterName": SMALL, "datacenterName": SMALL, "snapshotTag": _TAG}
-    kubectl.apply(
-        {
-            "apiVersion": "stable.instaclustr.com/v1",
-            "kind": "CassandraRestore",
-            "metadata": {"name": "by-hand"},
-            "spec": {"datacenter": _COPY, "source": source},
-        }
-    )
+    copies.restore("by-hand", _COPY, source=source)
     env = documents.other_datacenter(_COPY, 1)["spec"].get("env", [])
     copies.make(_COPY, env=[each for each in env if each["name"] != documents.url_env])
-    assert kubectl.row("cassandrarestore", "by-hand")["STATUS"] == "Completed"
+    assert kubectl.row(CRS, "by-hand")["STATUS"] == "Completed"
     status = kubectl.get(CDC, _COPY)["status"]
     assert (status["clusterName"], status["datacenterName"]) == (_COPY, SMALL)
     assert copies.numbers(_COPY, "copied") == list(range(100))

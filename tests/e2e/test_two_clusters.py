@@ -8,7 +8,7 @@ import pytest
 
 from dev.scenario import dataset
 from dev.scenario.documents import RESTORED, SMALL
-from tests.e2e.copies import only_node
+from tests.e2e.copies import CRS, only_node
 
 if TYPE_CHECKING:
     from tests.e2e.backups import Backup, Backups
@@ -30,15 +30,10 @@ def both(world: World, backups: Backups) -> Backup:
 
 
 def test_the_smaller_comes_back_by_itself(world: World, both: Backup, copies: Copies) -> None:
-    kubectl = world.kubectl
     assert {each["name"]: each["nodes"] for each in both.status["datacenters"]} == {RESTORED: 3, SMALL: 1}
     assert both.row["NODES"] == "4/4"
 
-    spec = {"datacenter": _COPY, "backup": {"name": both.name}, "sourceDatacenter": SMALL}
-    meta = {"name": "the-smaller"}
-    kubectl.apply(
-        {"apiVersion": "stable.instaclustr.com/v1", "kind": "CassandraRestore", "metadata": meta, "spec": spec}
-    )
+    copies.restore("the-smaller", _COPY, backup={"name": both.name}, sourceDatacenter=SMALL)
     copies.make(_COPY)
-    assert kubectl.row("cassandrarestore", "the-smaller")["STATUS"] == "Completed"
+    assert world.kubectl.row(CRS, "the-smaller")["STATUS"] == "Completed"
     assert copies.numbers(_COPY, "paired") == list(range(100))
