@@ -53,14 +53,15 @@ class Nodes:
         for datacenter in run.status.datacenters:
             lost = [n.completion_time for n in partial.failed(run.status.nodes) if n.datacenter == datacenter.name]
             since = max([run.status.start_time, *lost])
-            probed = self._shared.ask(run, datacenter, Kind.PROBE, specs.probe(run, datacenter), since=since)
-            if isinstance(probed, GaveUp):
-                if not self._without(run, probed):
-                    return False
-                probed = None
-            if probed is not None:
-                destination.tell(run, datacenter, probed)
-            done = done and probed is not None
+            match self._shared.ask(run, datacenter, Kind.PROBE, specs.probe(run, datacenter), since=since):
+                case None:
+                    done = False
+                case GaveUp() as gave_up:
+                    done = False
+                    if not self._without(run, gave_up):
+                        return False
+                case result:
+                    destination.tell(run, datacenter, result)
         if done:
             run.say("StorageReachable", "True", "Probed", f"{run.status.location} can be written")
         return done
@@ -188,7 +189,8 @@ class Nodes:
             node_work.take(run, node, view, finished)
         if failed := partial.failed(run.status.nodes):
             if not partial.enough(run.spec, run.status.nodes):
-                run.abort(failed[-1].reason, partial.too_few(run.spec, run.status.nodes))
+                last = max(failed, key=lambda n: n.completion_time)
+                run.abort(last.reason, partial.too_few(run.spec, run.status.nodes))
                 return False
             clearing.uncleared(run, self._asking, failed)
         return all(n.phase in (finished, said.FAILED) for n in nodes)

@@ -8,6 +8,7 @@ import pytest
 
 from agent.protocol import Failure, Kind
 from controller import builtin
+from reconcilers import labels
 from reconcilers.api.backup import BACKUPS
 from reconcilers.api.datacenter import DATACENTERS
 from tests.fakes.agents import DENIED, THROTTLED
@@ -201,6 +202,33 @@ async def test_one_that_falls_silent_is_cancelled_before_the_record_is_written(w
     assert clean(world)
 
 
+async def test_what_is_left_out_is_cancelled_at_once(world: World) -> None:
+    """Not when the others are done, hours later: a snapshot pins its node's disk."""
+    await world.datacenter()
+    world.agents[NODE].script(Kind.BACKUP, stuck=True)
+    world.agents.tick = 20
+    world.agents[LAST].script(Kind.BACKUP, seconds=1000)
+    await world.backup(**PARTIAL, nodeProgressDeadlineSeconds=60)
+    await world.run(lambda: any(n.phase == "Failed" for n in world.get().status.nodes))
+    await world.rest(20)
+    assert [o.state for o in world.agents[NODE].of_kind(Kind.BACKUP)] == ["Cancelled"]
+    assert not world.agents[NODE].snapshots
+    assert world.phase() == "Uploading"
+
+
+async def test_the_record_waits_for_what_is_still_being_cancelled(world: World) -> None:
+    await world.datacenter()
+    world.agents[NODE].script(Kind.BACKUP, stuck=True, ignores_cancel=True)
+    await world.backup(**PARTIAL, nodeProgressDeadlineSeconds=60)
+    await world.run(lambda: world.phase() == "Finalizing")
+    await world.rest(30)
+    assert world.agents.bucket.records == {}
+    (upload,) = [r for i, r in world.agents[NODE].journal.items() if ".backup." in i]
+    upload.fail(DENIED)
+    await world.run(lambda: world.phase() == "PartiallyCompleted", within=20)
+    assert clean(world)
+
+
 async def test_one_that_cannot_be_cancelled_holds_up_the_record_no_longer_than_its_deadline(world: World) -> None:
     await world.datacenter()
     world.agents[NODE].script(Kind.BACKUP, stuck=True, ignores_cancel=True)
@@ -272,4 +300,7 @@ async def test_no_cluster_is_restored_from_it(world: World) -> None:
     status = world.get_restore().status
     assert status.reason == "BackupPartial"
     assert f"backup backup is without {NODE}" in status.message
-    assert await world.client.list(builtin.CONFIGMAPS, world.namespace) == []
+    plan = world.key(labels.restore_plan("bar"))
+    assert plan.name not in {
+        m["metadata"]["name"] for m in await world.client.list(builtin.CONFIGMAPS, world.namespace)
+    }

@@ -8,7 +8,9 @@ import pytest
 
 from agent.protocol import Kind
 from reconcilers.api.backup import BACKUPS
+from tests.api.backup.spy import Crash
 from tests.fakes.agents import THROTTLED
+from tests.fakes.clock import settle
 
 if TYPE_CHECKING:
     from tests.api.backup.world import World
@@ -126,20 +128,35 @@ async def test_progress_of_what_is_read(world: World) -> None:
     assert (node.bytes_total, node.bytes_done) == (1000, 1000), "what was sent is what the record will say"
 
 
-@pytest.mark.parametrize("moment", ["read", "just begun"])
-async def test_cancel_while_it_is_read(world: World, moment: str) -> None:
+async def test_cancel_while_it_is_read(world: World) -> None:
     await world.datacenter()
     world.agents.script(Kind.VERIFY, seconds=100)
     await world.backup(verify="Hash")
-    if moment == "read":
-        await world.run(lambda: world.phase() == "Finalizing")
-    else:  # its start is not in the status yet
-        await world.run(lambda: any(a.of_kind(Kind.VERIFY) for a in world.agents))
+    await world.run(lambda: world.phase() == "Finalizing")
     await world.patch(BACKUPS, "backup", {"spec": {"cancel": True}})
     await world.run(lambda: world.phase() == "Cancelled", within=20)
     assert clean(world)
     await world.rest(120)
     assert world.agents.bucket.records == {}
+
+
+async def test_cancel_between_the_first_read_and_its_status(world: World) -> None:
+    """It was started, and the operator died before it could say so."""
+    await world.datacenter()
+    world.agents.script(Kind.VERIFY, seconds=1000)
+    await world.backup(verify="Hash")
+    await world.run(lambda: [o.state.final for a in world.agents for o in a.of_kind(Kind.BACKUP)] == [True] * 3)
+    assert world.phase() == "Uploading"
+    world.spy.crash_before = len(world.spy.writes) + 1
+    with pytest.raises(Crash):
+        await world.reconcile(BACKUPS.kind, world.key("backup"))
+    await settle()
+    assert len([o for a in world.agents for o in a.of_kind(Kind.VERIFY)]) == 3
+    assert world.phase() == "Uploading"
+    await world.patch(BACKUPS, "backup", {"spec": {"cancel": True}})
+    await world.restart()
+    await world.run(lambda: world.phase() == "Cancelled", within=20)
+    assert clean(world)
 
 
 async def test_the_operator_dies_all_the_time(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from agent import records
 from agent.errors import AgentError
 from agent.missing import Member, with_tokens
-from agent.protocol import CommitSpec, Kind, MissingNode, State
+from agent.protocol import Collected, CollectSpec, CommitSpec, Kind, MissingNode, State, Verified
 from tests.fakes.jolokia import HOST_ID
 from tests.unit.agent.conftest import LOCATION, digest_of, request
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from agent.protocol import ClusterRecord, NodeDigest
     from tests.unit.agent.conftest import World
 
+WHOLE = {"location": LOCATION, "cluster": "my cluster", "datacenter": "dc1", "node": "c-0"}
 RING = [
     Member("h0", "dc1", "r1", ["0"]),
     Member("h1", "dc1", "r1", ["-10", "10"]),
@@ -106,3 +108,18 @@ async def test_nobody_is_there_and_missing(world: World) -> None:
         sent: Any = digest_of(await world.back_up(agent))
         with pytest.raises(AgentError, match="each once"):
             await agent.operations.put("c", request(Kind.COMMIT, spec(sent, node("c-0", "r1"))))
+
+
+@pytest.mark.parametrize("partial", [False, True])
+async def test_what_a_partial_backup_has_is_kept_as_any_others(world: World, *, partial: bool) -> None:
+    world.cassandra.ring = {"10.0.0.2": ("second", ["10"], "dc1", "r1")}
+    await committed(world, *([node("c-1", "r1")] if partial else []))
+    world.settings = dataclasses.replace(world.settings, least_grace=0)
+    collect = CollectSpec(location=LOCATION, cluster="my cluster", datacenter="dc1", node="c-0", grace=0, dry_run=True)
+    async with world.agent() as agent:
+        verified = await world.do(agent, "v", Kind.VERIFY, {**WHOLE, "tag": "t1"})
+        operation = await world.do(agent, "g", Kind.COLLECT, collect)
+    found = msgspec.convert(operation.result, Collected)
+    assert (found.live, found.candidates, found.missing) == (found.objects, 0, 0)
+    assert found.objects > 0
+    assert msgspec.convert(verified.result, Verified).backups == 1
