@@ -38,6 +38,11 @@ class Bed:
     node: str
     audit_log: Path | None  # writes only, one JSON object a line; kind has none
 
+    @property
+    def kubelet(self) -> Path:
+        """Where the node has the volumes of its pods, in its own words."""
+        return Path("/var/lib/kubelet") if self.backend == "kind" else self.kubeconfig.parent / "kubelet"
+
     def kubectl(self, namespace: str) -> Kubectl:
         return Kubectl(self.kubeconfig, namespace)
 
@@ -68,7 +73,12 @@ def describe() -> Bed:
 
 
 def kill_container(container_id: str) -> None:
-    """SIGKILL to the first process of a container, ``containerd://...`` as the pod's status names it.
+    """SIGKILL to the first process of a container."""
+    signal_container(container_id, signal.SIGKILL)
+
+
+def signal_container(container_id: str, what: signal.Signals) -> None:
+    """To the first process of a container, ``containerd://...`` as the pod's status names it.
 
     The processes of the cluster are this machine's own (also kind's, where Docker runs without a virtual machine), and
     each one's control group carries the container's id. Needs root.
@@ -86,7 +96,7 @@ def kill_container(container_id: str) -> None:
             continue  # it has just ended
     if not found:
         raise ClusterError(f"no process of container {wanted} on this machine")
-    os.kill(min(found)[1], signal.SIGKILL)  # the one that is process 1 inside
+    os.kill(min(found)[1], what)  # the one that is process 1 inside
 
 
 def _run(*arguments: str, capture: bool = False) -> str:

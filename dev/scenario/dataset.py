@@ -91,6 +91,18 @@ def orders(session: Session) -> set[int]:
     return {row[0] for row in session.rows("SELECT id FROM shop.orders")}
 
 
+def write_numbers(session: Session, keyspace: str, datacenter: str, count: int = 100) -> None:
+    """A keyspace of one replica with one table, ``numbers``: for what needs rows, and not many. Can be said twice."""
+    replication = {"class": "NetworkTopologyStrategy", datacenter: 1}
+    session.do(f"CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}")
+    session.do(f"CREATE TABLE IF NOT EXISTS {keyspace}.numbers (n int PRIMARY KEY)")
+    session.write(f"INSERT INTO {keyspace}.numbers (n) VALUES (?)", [(n,) for n in range(count)])
+
+
+def numbers(session: Session, keyspace: str) -> list[int]:
+    return sorted(row[0] for row in session.rows(f"SELECT n FROM {keyspace}.numbers"))
+
+
 def picture(session: Session) -> Picture:
     taken = Picture()
     for table, (key, values) in _COLUMNS.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 
+from dev.scenario import nodes
 from dev.scenario.bed import REPO
 from dev.scenario.kubectl import Kubectl, KubectlError, Object, WaitedTooLong, eventually
 
@@ -30,6 +31,12 @@ def operator(kubectl: Kubectl) -> None:
     master_key(kubectl)
     kubectl.run("apply", "--server-side", "--force-conflicts", "-k", str(MANIFESTS))
     kubectl.run("wait", "--for=condition=Available", f"deployment/{OPERATOR}", "--timeout=120s", seconds=130)
+
+
+def operators(kubectl: Kubectl) -> dict[str, str]:
+    """Container by pod, of the replicas that run."""
+    found = kubectl.list("pods", OPERATOR_SELECTOR)
+    return {pod["metadata"]["name"]: nodes.container_of(pod, "operator")["containerID"] for pod in found}
 
 
 def master_key(kubectl: Kubectl) -> None:

@@ -70,10 +70,23 @@ class Kubectl:
         text = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text.strip() else None
 
+    def events(self, name: str, type_: str = "") -> list[Object]:
+        """About the object of that name; of ``type_`` Normal or Warning where it is given."""
+        found = [each for each in self.list("events") if each["involvedObject"]["name"] == name]
+        return [each for each in found if type_ in ("", each["type"])]
+
     def list(self, kinds: str, selector: str = "") -> list[Object]:
         chosen = ["-l", selector] if selector else []
         items: list[Object] = json.loads(self.run("get", kinds, *chosen, "-o", "json"))["items"]
         return items
+
+    def row(self, kind: str, name: str) -> dict[str, str]:
+        """What ``kubectl get -o wide`` prints, by the column's heading."""
+        return columns(self.run("get", kind, name, "-o", "wide"))
+
+    def patch(self, kind: str, name: str, change: Object) -> None:
+        """Merges ``change`` into the object, as ``kubectl edit`` would."""
+        self.run("patch", kind, name, "--type=merge", "--patch", json.dumps(change))
 
     def wait(self, target: str, condition: str, seconds: float) -> None:
         """``kubectl wait --for=CONDITION TARGET``, as the documentation tells the user to type it."""
@@ -104,6 +117,14 @@ class Kubectl:
                 yield int(found[1])
             finally:
                 child.kill()
+
+
+def columns(table: str) -> dict[str, str]:
+    """The first line of a table that kubectl printed, by its headings; empty where it has nothing."""
+    heading, line, *_ = table.splitlines()
+    starts = [found.start() for found in re.finditer(r"\S+", heading)]
+    cells = zip(starts, [*starts[1:], None], strict=True)
+    return {heading[start:end].strip(): line[start:end].strip() for start, end in cells}
 
 
 def condition_of(obj: Object, type_: str) -> Object:

@@ -47,6 +47,10 @@ class MinioAdmin:
         body = json.dumps({"secretKey": secret, "status": "enabled"}).encode()
         self._put("add-user", encrypt(self._password, body), accessKey=name)
 
+    def remove_user(self, name: str) -> None:
+        """Its keys are answered with InvalidAccessKeyId. One that is not there is removed."""
+        self._call("DELETE", "remove-user", b"", {"accessKey": name}, fine=404)
+
     def set_enabled(self, name: str, *, enabled: bool) -> None:
         """A disabled user's keys are answered with InvalidAccessKeyId."""
         self._put("set-user-status", b"", accessKey=name, status="enabled" if enabled else "disabled")
@@ -57,17 +61,27 @@ class MinioAdmin:
         self._put("add-canned-policy", document, name=f"of-{user}")
         self._put("set-user-or-group-policy", b"", policyName=f"of-{user}", userOrGroup=user, isGroup="false")
 
+    def set_quota(self, bucket: str, size: int) -> None:
+        """Bytes that fit ``bucket``, 0 for any. MinIO counts what is there from time to time, each object at once."""
+        self._put("set-bucket-quota", json.dumps({"quota": size, "quotatype": "hard"}).encode(), bucket=bucket)
+
     def _put(self, call: str, body: bytes, **query: str) -> None:
+        self._call("PUT", call, body, query)
+
+    def _call(self, method: str, call: str, body: bytes, query: dict[str, str], *, fine: int = 0) -> None:
         url = f"{self._endpoint}/minio/admin/v3/{call}?{urllib.parse.urlencode(query)}"
         digest = hashlib.sha256(body).hexdigest()
-        signed = _requests.AWSRequest("PUT", url, data=body, headers={"X-Amz-Content-Sha256": digest})
+        signed = _requests.AWSRequest(method, url, data=body, headers={"X-Amz-Content-Sha256": digest})
         self._signer.add_auth(signed)
-        request = urllib.request.Request(url, data=body, headers=dict(signed.headers), method="PUT")
+        request = urllib.request.Request(url, data=body, headers=dict(signed.headers), method=method)
         try:
             with self._opener.open(request, timeout=_SECONDS) as response:
                 response.read()
         except urllib.error.HTTPError as error:
-            raise AdminError(f"MinIO refused {call}: {error.code} {error.read().decode(errors='replace')}") from error
+            with error:
+                if error.code != fine:
+                    said = error.read().decode(errors="replace")
+                    raise AdminError(f"MinIO refused {call}: {error.code} {said}") from error
 
 
 def allow_all() -> list[dict[str, Any]]:

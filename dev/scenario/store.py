@@ -21,5 +21,7 @@ class Store(Protocol):
 
     def keys(self, bucket: str, prefix: str = "") -> list[str]: ...
 
+    def read(self, bucket: str, key: str) -> bytes: ...
+
     def size(self, bucket: str) -> int:
         """Bytes in the bucket."""

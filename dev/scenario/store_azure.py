@@ -48,6 +48,10 @@ class AzureStore:
         with self._client(bucket) as client:
             return [str(name) for name in client.list_blob_names(name_starts_with=prefix)]
 
+    def read(self, bucket: str, key: str) -> bytes:
+        with self._client(bucket) as client:
+            return client.download_blob(key).readall()
+
     def size(self, bucket: str) -> int:
         with self._client(bucket) as client:
             return sum(blob.size for blob in client.list_blobs())

@@ -42,6 +42,12 @@ class GcsStore:
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         return [each["name"] for each in self._objects(bucket, prefix)]
 
+    def read(self, bucket: str, key: str) -> bytes:
+        url = f"{self.endpoint}/storage/v1/b/{bucket}/o/{urllib.parse.quote(key, safe='')}?alt=media"
+        with _OPENER.open(url, timeout=_SECONDS) as response:
+            found: bytes = response.read()
+            return found
+
     def size(self, bucket: str) -> int:
         return sum(int(each["size"]) for each in self._objects(bucket, ""))
 

@@ -52,6 +52,10 @@ class S3Store:
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         return [each["Key"] for each in self._objects(self._client(), bucket, prefix)]
 
+    def read(self, bucket: str, key: str) -> bytes:
+        found: bytes = self._client().get_object(Bucket=bucket, Key=key)["Body"].read()
+        return found
+
     def size(self, bucket: str) -> int:
         return sum(each["Size"] for each in self._objects(self._client(), bucket, ""))
 

@@ -3,7 +3,8 @@
 The demo's scenario runs once, first, and leaves two datacenters for all the others: the restored one, of three nodes,
 and the small one. STORAGE says in which store the backups are, by default s3. There the agents have keys of a user of
 their own, so that a test can take a right away from them; in the others there is no such user.
-E2E_REUSE=1 takes the datacenters that an earlier run left, where they are ready: for work on one scenario.
+E2E_REUSE=1 takes the datacenters that an earlier run left, where they are ready: for work on one scenario. With
+E2E_NAMESPACE=cassandra-demo they are those of `make demo`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from dev.scenario.documents import BACKUP, BOTH, RESTORED, SMALL
 from dev.scenario.kubectl import Kubectl, KubectlError, condition_of
 from dev.scenario.minio_admin import MinioAdmin, allow_all
 from dev.scenario.places import STORAGE, place
+from tests.e2e.backups import Backups
+from tests.e2e.copies import Copies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from dev.scenario.documents import Documents
     from dev.scenario.store import Store
 
-NAMESPACE = "cassandra-e2e"
+NAMESPACE = os.environ.get("E2E_NAMESPACE") or "cassandra-e2e"
 AGENTS, AGENTS_SECRET = "agents", "agents-secret-key"
 _SECONDS = 1500.0  # of one test, with what its fixtures do
 
@@ -112,14 +115,30 @@ def admin(world: World) -> MinioAdmin:
     return _admin()
 
 
-@pytest.fixture(autouse=True)
-def _state_on_failure(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What there is to see when a test failed, before the next one changes it."""
-    failed = request.session.testsfailed
-    yield
-    if request.session.testsfailed > failed and "world" in request.fixturenames:
-        found: World = request.getfixturevalue("world")
+@pytest.fixture
+def backups(world: World) -> Iterator[Backups]:
+    """Makes a test's backups. With the test their objects go, and their records in the bucket."""
+    made = Backups(world)
+    yield made
+    made.clear()
+
+
+@pytest.fixture
+def copies(world: World) -> Iterator[Copies]:
+    """Makes a test's datacenters. With the test they go, and their volumes."""
+    made = Copies(world)
+    yield made
+    made.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What there is to see when a test failed, before anything is cleared away."""
+    report = yield
+    found = getattr(item, "funcargs", {}).get("world")
+    if report.failed and isinstance(found, World):
         state.dump(found.kubectl)
+    return report
 
 
 def _admin() -> MinioAdmin:

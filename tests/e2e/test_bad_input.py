@@ -180,7 +180,7 @@ def test_restore_into_a_volume_that_is_not_empty(world: World, small_backup: str
     failed = condition_of(kubectl.get(_CRS, name), "Failed")
     assert failed["reason"] == "VolumeNotEmpty"
     assert "empty" in failed["message"]
-    assert warnings(world, name)
+    assert kubectl.events(name, "Warning")
     nodes.delete_datacenter(kubectl, SMALL)
     kubectl.apply(world.documents.other_datacenter(SMALL, 1))
     wait_for(kubectl, CDC, SMALL, "Ready", 240)
@@ -211,7 +211,7 @@ def refused(world: World, case: Refused) -> None:
     assert (backup["status"]["phase"], failed["reason"]) == (case.phase, case.reason), failed["message"]
     assert all(word in failed["message"] for word in case.words), failed["message"]
     assert condition_of(backup, "Restorable")["status"] == "False"
-    said = eventually("a warning", lambda: warnings(world, case.name) or None, 30)
+    said = eventually("a warning", lambda: world.kubectl.events(case.name, "Warning") or None, 30)
     assert case.event in {each["reason"] for each in said}
 
 
@@ -229,7 +229,7 @@ def restore_refused(
         failed = condition_of(kubectl.get(_CRS, restore), "Failed")
         assert failed["reason"] == reason, failed["message"]
         assert all(word in failed["message"] for word in words), failed["message"]
-        said = eventually("a warning", lambda: warnings(world, restore) or None, 30)
+        said = eventually("a warning", lambda: kubectl.events(restore, "Warning") or None, 30)
         assert "RestoreRefused" in {each["reason"] for each in said}
         told = eventually("the datacenter says so", lambda: _not_restored(world, name), 30)
         assert told["reason"] == reason
@@ -237,12 +237,6 @@ def restore_refused(
         assert [each for each in kubectl.list("pvc") if f"cassandra-{name}-" in each["metadata"]["name"]] == []
     finally:
         kubectl.delete(CDC, name)
-
-
-def warnings(world: World, name: str) -> list[Object]:
-    """Events of type Warning about the object."""
-    found = world.kubectl.list("events")
-    return [each for each in found if each["involvedObject"]["name"] == name and each["type"] == "Warning"]
 
 
 def _not_restored(world: World, name: str) -> Object | None:
