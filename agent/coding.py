@@ -52,6 +52,8 @@ class Coding:
     def encoding(self, content: int, *, pays: bool = False) -> Encoding:
         """Of what is written now; ``pays``: it would be smaller compressed."""
         key = self.ring.current
+        if key is None and not self.compress:
+            return catalog.PLAIN
         return Encoding("" if key is None else key.id, self.compress and pays and content <= LARGEST)
 
     def name(self, identity: str, encoding: Encoding) -> str:
