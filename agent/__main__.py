@@ -46,7 +46,9 @@ def parser() -> cli.Parser:
     commands.add_parser(
         "init", help="the init container: Cassandra's configuration, and a restore where one is planned"
     )
-    commands.add_parser("inspect", help="the API of a bucket's catalog alone, without a Cassandra")
+    commands.add_parser(
+        "inspect", help="the API of a bucket alone, without a Cassandra: its catalog, forget, collect, verify"
+    )
     cli.add_to(commands)
     return made
 

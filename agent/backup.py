@@ -18,7 +18,8 @@ import msgspec
 import structlog
 
 from agent import catalog, clock, deltas, integrity, parts, records, reservation, scope, upload
-from agent.catalog import MANIFEST_FORMAT, Manifest, NodePath
+from agent.catalog import Manifest, NodePath
+from agent.coding import Coding
 from agent.errors import AgentError, Reason
 from agent.flow import Flow, each
 from agent.plan import Plan
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from agent.cache import Cache
+    from agent.coding import Codings
     from agent.job import Job
     from agent.plan import Planned, Reused, Sendable
     from agent.snapshots import Snapshots, Taken
@@ -60,6 +62,7 @@ class _Run:
     taken: Taken
     uploads: UploadJournal
     claim: Reservation
+    coding: Coding
 
     @property
     def host_id(self) -> str:
@@ -78,6 +81,7 @@ class BackupHandler:
         pod_ip: str = "",
         turns: Turns | None = None,
         reserve: Callable[[ObjectStore, BackupSpec], Reservation] = Reservation,
+        codings: Codings = Coding,
     ) -> None:
         self._snapshots = snapshots
         self._open_store = open_store
@@ -85,6 +89,7 @@ class BackupHandler:
         self._pod_ip = pod_ip
         self._turns = turns or Turns()
         self._reserve = reserve
+        self._codings = codings
         self._claims: dict[str, Reservation] = {}  # by operation
 
     def check(self, spec: BackupSpec) -> None:
@@ -99,6 +104,7 @@ class BackupHandler:
 
     async def run(self, job: Job, spec: BackupSpec) -> dict[str, Any]:
         await job.enter("Preparing")
+        coding = await asyncio.to_thread(self._codings)
         path = NodePath(spec.cluster, spec.datacenter, spec.node)
         async with self._open_store(spec.location) as store:
             if (found := await records.find_own_manifest(store, path, spec)) is not None:
@@ -116,7 +122,8 @@ class BackupHandler:
                 uploads = await self._journal(spec)
                 try:
                     async with claim.held():
-                        written = await self._back_up(_Run(job, spec, store, path, taken, uploads, claim))
+                        run = _Run(job, spec, store, path, taken, uploads, claim, coding)
+                        written = await self._back_up(run)
                 finally:
                     uploads.close()
             await reservation.remove(store, spec)
@@ -195,8 +202,9 @@ class BackupHandler:
         settings = await asyncio.to_thread(self._settings)
         tables, objects = found.stream(snapshot)
         return Manifest(
-            format=MANIFEST_FORMAT, agent_version=VERSION, backup_id=spec.backup_id, tag=spec.tag, cluster=spec.cluster,
-            datacenter=spec.datacenter, rack=spec.rack, node=spec.node, host_id=run.host_id, ip=self._pod_ip,
+            format=run.coding.format, key_ids=run.coding.key_ids, agent_version=VERSION, backup_id=spec.backup_id,
+            tag=spec.tag, cluster=spec.cluster, datacenter=spec.datacenter, rack=spec.rack, node=spec.node,
+            host_id=run.host_id, ip=self._pod_ip,
             tokens=facts.tokens, partitioner=facts.partitioner, cassandra_version=facts.release_version,
             schema_version=facts.schema_version, snapshot_at=run.taken.at, settings=dict(settings),
             started=started, finished=clock.now(), tables=tables, objects=objects,
@@ -210,7 +218,10 @@ async def _plan(run: _Run, snapshot: Snapshot, checksums: Cache) -> Plan:
         message = "the snapshot has no SSTable at all: this is no running node's data"
         raise AgentError(Reason.NOTHING_TO_BACK_UP, message)
     claim = run.claim
-    found = Plan(run.host_id, run.spec.epoch, full=run.spec.full, condemned=claim.condemned, other=claim.other_epoch())
+    found = Plan(
+        run.host_id, run.spec.epoch, full=run.spec.full, condemned=claim.condemned, other=claim.other_epoch(),
+        coding=run.coding,
+    )  # fmt: skip
     await run.job.enter("Planning", files=await asyncio.to_thread(_survey, snapshot))
     known = await asyncio.to_thread(checksums.load)
 
@@ -241,7 +252,9 @@ async def _begin(run: _Run, send: list[Planned], reuse: Reused) -> upload.Upload
     def done(item: Sendable) -> None:
         run.job.file_done(len(item.members))
 
-    return upload.Uploader(run.store, run.path.root, flow, count=run.job.count, done=done, journal=run.uploads)
+    return upload.Uploader(
+        run.store, run.path.root, flow, count=run.job.count, done=done, journal=run.uploads, coding=run.coding
+    )
 
 
 async def _take_up(run: _Run, send: list[Planned]) -> None:

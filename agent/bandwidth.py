@@ -127,20 +127,27 @@ class Meter:
 
 
 class Tally:
-    """The bytes of one body: they pay and are counted. Each try takes back what a failed one before it counted."""
+    """The bytes of one body: they pay and are counted. Each try takes back what a failed one before it counted.
 
-    def __init__(self, meter: Meter, count: Callable[[int], None]) -> None:
+    What is counted are the bytes of the files: ``content`` in all, which the body has as ``encoded`` bytes.
+    """
+
+    def __init__(self, meter: Meter, count: Callable[[int], None], *, encoded: int = 1, content: int = 1) -> None:
         self._meter = meter
         self._count = count
-        self._counted = 0
+        self._encoded = encoded
+        self._content = content
+        self._paid = self._counted = 0
 
     async def through(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """One try."""
         self._count(-self._counted)
-        self._meter.give_back(self._counted)
-        self._counted = 0
+        self._meter.give_back(self._paid)
+        self._paid = self._counted = 0
         async with closing(paid(chunks, self._meter)) as pieces:
             async for data in pieces:
-                self._counted += len(data)
-                self._count(len(data))
+                self._paid += len(data)
+                content = self._paid * self._content // self._encoded
+                self._count(content - self._counted)
+                self._counted = content
                 yield data

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from agent.bandwidth import Meter
+    from agent.frames import Sealer
     from agent.plan import Member, Sendable
 
 
-def read(item: Sendable) -> bytes:
-    """Every member, checked against what was planned. Blocks. SnapshotGone when one changed, Corrupt for a Data.db."""
-    return b"".join([_read(member) for member in item.members])
+def read(item: Sendable, sealer: Sealer | None = None) -> bytes:
+    """Every member, checked against what was planned, and encoded. Blocks. SnapshotGone when one changed, Corrupt for a
+    Data.db.
+    """
+    content = b"".join([_read(member) for member in item.members])
+    return content if sealer is None else sealer.whole(content)
 
 
 def _read(member: Member) -> bytes:
@@ -50,11 +54,14 @@ def _checked(member: Member) -> bytes:
 
 
 class MeteredBytes(BytesBody):
-    """As MeteredBody: what is sent pays the bucket and is counted, and what a failed try counted is taken back."""
+    """As MeteredBody: what is sent pays the bucket and is counted, and what a failed try counted is taken back.
 
-    def __init__(self, data: bytes, *, bucket: Meter, count: Callable[[int], None]) -> None:
+    ``content`` is the size of what ``data`` was encoded of.
+    """
+
+    def __init__(self, data: bytes, content: int, *, bucket: Meter, count: Callable[[int], None]) -> None:
         super().__init__(data)
-        self._tally = Tally(bucket, count)
+        self._tally = Tally(bucket, count, encoded=self.size, content=content)
 
     def chunks(self) -> AsyncIterator[bytes]:
         return self._tally.through(super().chunks())

@@ -159,7 +159,8 @@ class Sweep:
                 " deleted; if they shall all go, collect with allowEmpty"
             )
             raise AgentError(Reason.COLLECT_REFUSED, message)
-        if result.candidates > self._spec.limit * result.objects:
+        unexpected = result.candidates - self._spec.expected
+        if unexpected > self._spec.limit * result.objects:
             message = (
                 f"{result.candidates} of the {result.objects} objects of {self._spec.node} are named by no backup, more"
                 f" than the limit of {self._spec.limit:.0%}: nothing was deleted; see if backups are missing, or raise"

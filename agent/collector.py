@@ -70,6 +70,7 @@ class CollectHandler:
         turns: Turns,
         *,
         holder: str = "",
+        least_grace: int = 3600,
         now: Callable[[], float] = clock.wall,
         elapsed: Callable[[], float] = clock.elapsed,
         name: Callable[[], str] = new_attempt,
@@ -77,6 +78,7 @@ class CollectHandler:
         self._open_store = open_store
         self._turns = turns
         self._holder = holder
+        self._least_grace = least_grace
         self._now = now
         self._elapsed = elapsed
         self._name = name  # of a cycle's list, after its time
@@ -84,8 +86,9 @@ class CollectHandler:
     def check(self, spec: CollectSpec) -> None:
         for name in (spec.cluster, spec.datacenter, spec.node):
             catalog.escape(name)
-        if spec.grace < 3600 or not 0 < spec.limit <= 1:
-            message = "grace must be an hour (3600) or more, limit more than 0 and at most 1"
+        if spec.grace < self._least_grace or not 0 < spec.limit <= 1 or spec.expected < 0:
+            least = self._least_grace
+            message = f"grace must be {least} seconds or more, limit more than 0 and at most 1, expected 0 or more"
             raise AgentError(Reason.INVALID_SPEC, message)
 
     async def run(self, job: Job, spec: CollectSpec) -> dict[str, Any]:
@@ -142,7 +145,7 @@ async def _delete(job: Job, cycle: _Cycle, lease: Lease) -> None:
         if not await lease.held():
             break
         await cycle.store.delete([cycle.path.root + key for key in batch])
-        size = sum(catalog.size_in(catalog.split_key(key)[0]) for key in batch)
+        size = sum(catalog.stored_size(catalog.split_key(key)[0]) for key in batch)
         result.deleted += len(batch)
         result.deleted_bytes += size
         job.file_done(len(batch))

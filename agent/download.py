@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.catalog import Component
+    from agent.contents import Readable
     from agent.flow import Flow
     from agent.integrity import Sums
     from agent.staged import Member
-    from backends.base import ObjectStore
 
     Work = Callable[[], Awaitable[None]]
 
@@ -62,7 +62,7 @@ class Downloader:
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: Readable,
         root: str,
         flow: Flow,
         *,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from backends.body import Inspector
+    from backends.body import Encoder, Inspector
     from backends.errors import StoreError
 
     Work = Callable[[], Awaitable[None]]
@@ -173,9 +173,10 @@ class MeteredBody(FileBody):
         bucket: Meter,
         count: Callable[[int], None],
         inspector: Inspector | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
-        super().__init__(path, offset, size, checksum=checksum, inspector=inspector)
-        self._tally = Tally(bucket, count)
+        super().__init__(path, offset, size, checksum=checksum, inspector=inspector, encoder=encoder)
+        self._tally = Tally(bucket, count, encoded=self.size, content=size)
 
     def chunks(self) -> AsyncIterator[bytes]:
         return self._tally.through(super().chunks())

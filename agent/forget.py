@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from agent import catalog, records
 from agent.catalog import NodePath
 from agent.errors import AgentError, Reason
 from agent.lease import store_time
-from agent.protocol import ForgetSpec, Kind, State
+from agent.protocol import ForgetSpec, Forgotten, Kind, State
 from agent.tasks import uses
 from backends.errors import NotFound
 from backends.streams import closing
@@ -32,7 +34,7 @@ QUIET = 3600.0  # seconds without a heartbeat, or since a manifest, after which 
 
 
 class ForgetHandler:
-    """``result``: how many manifests went."""
+    """``result`` is a ``Forgotten``."""
 
     spec_type = ForgetSpec
 
@@ -68,7 +70,8 @@ class ForgetHandler:
                 job.file_done()
             if record is not None or count:
                 await store.delete([catalog.schema_key(spec.cluster, spec.tag, spec.datacenter)])
-            return {"manifests": count}
+            left = [path.node for path in nodes if await _is_empty(store, path)]
+            return dict(msgspec.to_builtins(Forgotten(manifests=count, empty=left)))
 
     async def finish(self, _job: Job, spec: ForgetSpec, state: State) -> None:
         pass
@@ -111,6 +114,11 @@ async def _look(store: ObjectStore, path: NodePath, spec: ForgetSpec, now: float
         if backup_id == spec.backup_id:
             keys.append(meta.key)
     return keys
+
+
+async def _is_empty(store: ObjectStore, path: NodePath) -> bool:
+    async with closing(store.list(path.manifests)) as listing:
+        return await anext(aiter(listing), None) is None
 
 
 async def _manifest(store: ObjectStore, path: NodePath, spec: ForgetSpec) -> tuple[str, float]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
     from pathlib import Path
 
+    from agent.coding import Coding
     from agent.flow import Flow
     from agent.plan import Item
     from agent.verify import Use, Wanted
@@ -49,6 +50,7 @@ class Healer:
         examiner: Examiner,
         data_dirs: Sequence[Path],
         count: Callable[[int], None],
+        coding: Coding,
     ) -> None:
         self._store = store
         self._root = root
@@ -56,6 +58,7 @@ class Healer:
         self._examiner = examiner
         self._data_dirs = data_dirs
         self._count = count
+        self._coding = coding
 
     async def abandon(self, keys: Container[str]) -> None:
         """Parts that a healing left which died. No backup sends what a complete one names: they are nobody else's."""
@@ -70,13 +73,15 @@ class Healer:
         """``uses``: the components in it, as one manifest has them."""
         if wanted.fault is Fault.UNREADABLE:
             return Healing.NOT_TRIED, "what cannot be read may be whole, and is not overwritten"
+        if not self._coding.has(key):
+            return Healing.NOT_TRIED, "it is to be sent with a key that this agent was not given"
         absent = wanted.fault is Fault.MISSING
         if not absent:
             verdict = await self._examiner.settle(key, wanted)
             if verdict.fault is None:
                 return Healing.HEALED, "it was put right meanwhile"
             absent = verdict.fault is Fault.MISSING
-        sources = await acquire(Sources.close, Sources, self._data_dirs, key, wanted.size, uses)
+        sources = await acquire(Sources.close, Sources, self._data_dirs, key, wanted.content, uses)
         try:
             return await self._from(sources, key, wanted, absent=absent)
         finally:
@@ -103,7 +108,9 @@ class Healer:
         return outcome
 
     async def _send(self, item: Item, *, absent: bool) -> None:
-        sender = Uploader(self._store, self._root, self._flow, count=self._count, done=lambda _item: None)
+        sender = Uploader(
+            self._store, self._root, self._flow, count=self._count, done=lambda _item: None, coding=self._coding
+        )
         try:
             await sender.send([item], if_absent=absent and self._store.capabilities.conditional_put)
         except AlreadyExists:  # another agent's, or ours whose answer was lost: it is looked at next

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from agent import configuration, server, volume
+from agent import coding, configuration, server, volume
 from agent.errors import AgentError, Reason
 from agent.journal import Journal
 from agent.lag import Lag
@@ -98,7 +98,8 @@ async def reachable(hosts: Iterable[str], port: int) -> list[str]:
 
 async def _restore(settings: Settings, plan: RestorePlan, stop: asyncio.Event, open_store: Opener) -> Operation:
     """Serves the API meanwhile. What failed stays readable for a while: a restarting container would hide it."""
-    handler = RestoreHandler(open_store, settings.data_dirs, settings.state_dir)
+    codings = coding.from_files(settings.encryption_keys)
+    handler = RestoreHandler(open_store, settings.data_dirs, settings.state_dir, codings=codings)
     operations = Operations(Journal(settings.state_dir / "operations", settings.owner), {Kind.RESTORE: handler})
     app = server.application(server.read_token(settings.credentials_dir))
     server.OperationRoutes(operations).add_to(app)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from agent.cache import Known
     from agent.sstables import FoundFile, FoundSSTable
+    from backends.body import Encoder
 
     StrPath = str | Path
 
@@ -28,24 +29,31 @@ BUFFER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Of a range of ``size`` bytes; ``crc32`` is None where it was not asked for."""
+    """Of a range of ``size`` bytes; ``crc32`` is None where it was not asked for.
+
+    ``stored`` is the CRC32C of what they are encoded to, None where that is the same.
+    """
 
     size: int
     crc32c: int
     crc32: int | None = None
+    stored: int | None = None
 
 
-def measure(path: StrPath, size: int | None = None, *, offset: int = 0, digest: bool = False) -> Sums:
+def measure(
+    path: StrPath, size: int | None = None, *, offset: int = 0, digest: bool = False, encoder: Encoder | None = None
+) -> Sums:
     """One pass over ``size`` bytes from ``offset`` on (all of the file). Blocks.
 
-    SnapshotGone when it is gone or too short. ``digest`` also computes CRC32, which only Data.db needs.
+    SnapshotGone when it is gone or too short. ``digest`` also computes CRC32, which only Data.db needs. With an
+    ``encoder`` a range begins where one of its chunks does.
     """
     with reading(path):
-        return _measure(path, size, offset, digest=digest)
+        return _measure(path, size, offset, digest=digest, encoder=encoder)
 
 
-def _measure(path: StrPath, size: int | None, offset: int, *, digest: bool) -> Sums:
-    castagnoli, plain, position = 0, 0, 0
+def _measure(path: StrPath, size: int | None, offset: int, *, digest: bool, encoder: Encoder | None) -> Sums:
+    castagnoli, plain, stored, position = 0, 0, 0, 0
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
@@ -63,14 +71,16 @@ def _measure(path: StrPath, size: int | None, offset: int, *, digest: bool) -> S
             castagnoli = crc32c(piece, castagnoli)
             if digest:
                 plain = crc32(piece, plain)
+            if encoder is not None:
+                stored = crc32c(encoder(offset + position, piece), stored)
             position += count
     finally:
         os.close(descriptor)
-    return Sums(position, castagnoli, plain if digest else None)
+    return Sums(position, castagnoli, plain if digest else None, None if encoder is None else stored)
 
 
 def combine(pieces: Sequence[Sums]) -> Sums:
-    """Sums of the concatenation, in order."""
+    """Sums of the concatenation, in order; not of what is stored."""
     size, castagnoli, plain = 0, 0, 0
     for piece in pieces:
         castagnoli = checksums.combine_crc32c(castagnoli, piece.crc32c, piece.size)
@@ -112,27 +122,29 @@ def _data_crc(sstable: FoundSSTable, data: FoundFile) -> int:
     return measure(data.path, data.size, digest=True).crc32 or 0 if crc is None else crc
 
 
-class Crc32:
-    """Of a range of Data.db, as it is read to be sent: an Inspector of a FileBody. ``value``: of the last whole pass.
+class ContentSum:
+    """Of a range of a component, as it is read to be sent: an Inspector of a FileBody. ``value``: of the last whole
+    pass; a CRC32 of Data.db (``digest``), else a CRC32C.
 
     ``check`` is told of it before the last bytes are handed out: what it raises keeps them from becoming an object.
     """
 
-    def __init__(self, check: Callable[[int], None] = lambda _crc: None) -> None:
+    def __init__(self, check: Callable[[int], None] = lambda _crc: None, *, digest: bool = True) -> None:
         self.value = 0
         self.check = check
+        self.function = crc32 if digest else crc32c
 
     def start(self) -> _Pass:
         return _Pass(self)
 
 
 class _Pass:
-    def __init__(self, whole: Crc32) -> None:
+    def __init__(self, whole: ContentSum) -> None:
         self._whole = whole
         self._value = 0
 
     def update(self, data: bytes) -> None:
-        self._value = crc32(data, self._value)
+        self._value = self._whole.function(data, self._value)
 
     def finish(self) -> None:
         self._whole.check(self._value)
@@ -148,6 +160,14 @@ def check_data(path: StrPath, planned: int, crc: int) -> None:
     if digest is None or digest == crc:
         raise changed(path, "its bytes are not the ones that were read before")
     raise corrupt_data(text, crc, digest)
+
+
+def check(path: StrPath, planned: int, crc: int, *, digest: bool) -> None:
+    """As :func:`check_data`, of any component; SnapshotGone for another one than Data.db."""
+    if digest:
+        check_data(path, planned, crc)
+    elif crc != planned:
+        raise changed(path, "its bytes are not the ones that were read before")
 
 
 def corrupt_data(path: StrPath, crc: int | None, digest: int) -> AgentError:

@@ -17,6 +17,7 @@ from agent.catalog import BUNDLE, BUNDLED, DATA, Component, SSTable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from agent.coding import Coding
     from agent.found import FoundFile
     from agent.sstables import FoundSSTable
 
@@ -43,7 +44,8 @@ class Sized(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """An object of an SSTable. ``name`` is its key without directory and epoch, ``size`` that of all of it.
+    """An object of an SSTable. ``name`` is its key without directory and epoch, ``size`` that of all of it as the store
+    has it.
 
     ``members`` with their offsets, in that order. ``old``: an earlier backup's bundle, of which these are still good.
     """
@@ -68,11 +70,12 @@ class Entry:
     ``sums`` are CRC32C of what was sent, where the manifest does not tell it otherwise; empty for none.
     """
 
-    __slots__ = ("_crcs", "epochs", "pieces", "prefix", "seen", "sstable", "sums")
+    __slots__ = ("_crcs", "coding", "epochs", "pieces", "prefix", "seen", "sstable", "sums")
 
-    def __init__(self, prefix: str, sstable: FoundSSTable, crcs: Mapping[str, int]) -> None:
+    def __init__(self, prefix: str, sstable: FoundSSTable, crcs: Mapping[str, int], coding: Coding) -> None:
         self.prefix = prefix
         self.sstable = sstable
+        self.coding = coding
         self._crcs = array("I", [crcs[name] for name, size in sorted(sstable.files.sizes()) if size]).tobytes()
         self.pieces: tuple[Piece, ...] | None = None
         self.epochs: tuple[str, ...] = ("",) * sum(1 for _ in _groups(self.components()))
@@ -141,7 +144,10 @@ class Entry:
         """For the manifest; ``first`` is the index of the first of its objects there."""
         components = [Component(name, 0) for name, size in self.sstable.files.sizes() if not size]
         for number, piece in enumerate(self.layout(), start=first):
-            components += [Component(one.name, one.size, one.crc, number, offset) for one, offset in piece.members]
+            sums = self.coding.sums(self.directory + piece.name)
+            components += [
+                Component(one.name, one.size, sums(one.name, one.crc), number, offset) for one, offset in piece.members
+            ]
         components.sort(key=lambda component: component.name)
         return SSTable(self.sstable.name, components)
 
@@ -152,8 +158,8 @@ class Entry:
         else:
             identity = catalog.bundle_identity(self.prefix, self.sstable.name, group)
         offsets = itertools.accumulate((one.size for one in group), initial=0)
-        name = identity.rpartition("/")[2]
-        size = sum(one.size for one in group)
+        name = self.coding.name(identity).rpartition("/")[2]
+        size = self.coding.size(sum(one.size for one in group))
         return Piece(name, size, group[0].size <= BUNDLED, tuple(zip(group, offsets, strict=False)))
 
 
@@ -183,10 +189,10 @@ def _bundles(small: list[Sized]) -> Iterator[list[Sized]]:
 def _old(name: str, members: list[tuple[Sized, int]]) -> Piece | None:
     """None where a manifest said what no bundle can hold: members that lie over each other or past its end."""
     members.sort(key=lambda member: member[1])
-    size = catalog.size_in(f"x/{name}")
+    size, whole = catalog.stored_size(f"x/{name}"), catalog.size_in(f"x/{name}")
     end = 0
     for one, offset in members:
         if offset < end:
             return None
         end = offset + one.size
-    return Piece(name, size, bundle=True, members=tuple(members), old=True) if end <= size else None
+    return Piece(name, size, bundle=True, members=tuple(members), old=True) if end <= whole else None

@@ -14,6 +14,7 @@ import structlog
 from agent import catalog, integrity
 from agent.errors import AgentError, Reason
 from agent.integrity import Sums
+from backends.checksums import combine
 from backends.errors import Kind, NotFound, StoreError
 from backends.streams import closing
 from backends.threads import run
@@ -21,6 +22,7 @@ from backends.threads import run
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from agent.frames import Sealer
     from agent.plan import Sendable
     from agent.uploads import Sent, UploadJournal
     from backends.base import ObjectStore, Part
@@ -32,19 +34,21 @@ log = structlog.get_logger(__name__)
 
 
 class Parts:
-    """``size`` is that of a part; ``id`` is the store's, empty until the first part is asked for.
+    """``size`` is that of a part's content; ``id`` is the store's, empty until the first part is asked for. ``sealer``
+    encodes it, None for what is sent as it is.
 
     ``over``: nothing more is sent of it, it is being completed or is gone.
     """
 
-    def __init__(self, item: Sendable, key: str, size: int) -> None:
+    def __init__(self, item: Sendable, key: str, size: int, sealer: Sealer | None = None) -> None:
         self.item = item
         self.key = key
+        self.sealer = sealer
         self.count = -(-item.size // size)
         self.id = ""
         self.over = False
         self.sent: dict[int, Part] = {}
-        self._size = size
+        self._part = size
         self._sums: dict[int, Sums] = {}
         self._opening = asyncio.Lock()
         self._there: dict[int, Part] = {}
@@ -54,10 +58,19 @@ class Parts:
     def whole(self) -> bool:
         return len(self.sent) == self.count
 
+    @property
+    def stored(self) -> int:
+        """Bytes of the object."""
+        return self.size(0, self.item.size)
+
+    def size(self, offset: int, length: int) -> int:
+        """Bytes that a range of the file becomes."""
+        return length if self.sealer is None else self.sealer.size(offset, length)
+
     def range(self, number: int) -> tuple[int, int]:
-        """(offset, length)."""
-        offset = (number - 1) * self._size
-        return offset, min(self._size, self.item.size - offset)
+        """(offset, length), in the file."""
+        offset = (number - 1) * self._part
+        return offset, min(self._part, self.item.size - offset)
 
     async def open(self, store: ObjectStore, journal: UploadJournal | None) -> None:
         """Once: the journal's upload if the store still has it, else a new one."""
@@ -78,17 +91,19 @@ class Parts:
         """True when the store has this part, and with the right bytes."""
         offset, length = self.range(number)
         part = self._there.pop(number, None)
-        if part is None or part.size != length:
+        if part is None or part.size != self.size(offset, length):
             return False
         told = self._journalled.get(number)
         if told is not None and part.etag and (told.etag, told.size) == (part.etag, length):
-            self.add(part, Sums(length, told.crc32c, told.crc32))
+            self.add(part, Sums(length, told.crc32c, told.crc32, told.stored))
             return True
         if part.crc32c is None:
             return False
         (member,) = self.item.members
-        sums = await run(integrity.measure, member.file.path, length, offset=offset, digest=member.data)
-        if sums.crc32c != part.crc32c:
+        sums = await run(
+            integrity.measure, member.file.path, length, offset=offset, digest=member.data, encoder=self.sealer
+        )
+        if part.crc32c != (sums.crc32c if sums.stored is None else sums.stored):
             return False
         self.add(part, sums)
         return True
@@ -100,12 +115,16 @@ class Parts:
     def check(self) -> None:
         """What the store has is what was planned: else there will be no object."""
         (member,) = self.item.members
-        sums = integrity.combine([self._sums[number] for number in sorted(self._sums)])
-        keep_sum(self.item, sums.crc32c)
-        if member.data:
-            integrity.check_data(member.file.path, member.crc, sums.crc32 or 0)
-        elif sums.crc32c != member.crc:
-            raise integrity.changed(member.file.path, "its bytes are not the ones that were read before")
+        ordered = [self._sums[number] for number in sorted(self._sums)]
+        sums = integrity.combine(ordered)
+        if self.sealer is None:
+            keep_sum(self.item, sums.crc32c)
+        else:
+            sizes = (self.sent[number].size for number in sorted(self.sent))
+            stored = combine((one.stored or 0, size) for one, size in zip(ordered, sizes, strict=True))
+            keep_sum(self.item, stored, encoded=True)
+        crc = (sums.crc32 or 0) if member.data else sums.crc32c
+        integrity.check(member.file.path, member.crc, crc, digest=member.data)
 
     async def _take_up(self, store: ObjectStore, upload: str) -> bool:
         try:
@@ -121,19 +140,21 @@ class Parts:
         return True
 
 
-def keep_sum(item: Sendable, crc32c: int | None) -> None:
-    """For the manifest: the store's checksum is a CRC32C, and of Data.db Cassandra's Digest tells another one."""
-    if crc32c is not None and any(member.data for member in item.members):
+def keep_sum(item: Sendable, crc32c: int | None, *, encoded: bool = False) -> None:
+    """For the manifest: the store's checksum is a CRC32C of what it has. Of Data.db Cassandra's Digest tells another
+    one, and nothing does of what is encoded.
+    """
+    if crc32c is not None and (encoded or any(member.data for member in item.members)):
         item.keep_sum(crc32c)
 
 
-async def there(store: ObjectStore, item: Sendable, key: str) -> bool:
+async def there(store: ObjectStore, upload: Parts) -> bool:
     """After NotFound for an upload: whether a completion whose answer was lost made the object after all.
 
     Only what was checked is ever completed under this key, so its size is proof enough.
     """
     try:
-        return (await store.head(key)).size == item.size
+        return (await store.head(upload.key)).size == upload.stored
     except NotFound:
         return False
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from agent import catalog
 from agent.catalog import StoredObject, Table, Totals
+from agent.coding import Coding
 from agent.layout import Entry, Member, Piece, Sized
 
 if TYPE_CHECKING:
@@ -136,18 +137,27 @@ class Reused:
 class Plan:
     """Filled SSTable by SSTable, then shown the listing; what the listing does not have gets our epoch.
 
-    What is ``condemned`` is as good as not there: it is sent with the epoch ``other``, where ours is condemned too.
+    ``coding`` says how objects are encoded: what has another encoding is as good as not there, and so is what is
+    ``condemned``: it is sent with the epoch ``other``, where ours is condemned too.
     A million components take seconds in :meth:`settle`, :meth:`contents` and the like: call them in a thread.
     """
 
     def __init__(
-        self, host_id: str, epoch: str, *, full: bool, condemned: Container[str] = (), other: str = ""
+        self,
+        host_id: str,
+        epoch: str,
+        *,
+        full: bool,
+        condemned: Container[str] = (),
+        other: str = "",
+        coding: Coding | None = None,
     ) -> None:
         self._host_id = host_id
         self._epoch = epoch
         self._full = full
         self._condemned = condemned
         self._other = other
+        self.coding = coding or Coding()
         self._tables: dict[str, dict[str, Entry]] = {}  # by the prefix of keys, then by the SSTable's name in them
         self._olds: dict[Entry, dict[str, str]] = {}  # bundles that are there and are none of ours, with their epochs
         self._epochs: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -155,7 +165,7 @@ class Plan:
     def add(self, table: FoundTable, sstable: FoundSSTable, crcs: Mapping[str, int]) -> None:
         """``crcs`` of every component with bytes. Threads may add different SSTables at once."""
         prefix = catalog.table_prefix(self._host_id, table.path)
-        entry = Entry(prefix, sstable, crcs)
+        entry = Entry(prefix, sstable, crcs, self.coding)
         entry.epochs = self._shared(entry.epochs)
         self._tables.setdefault(prefix, {})[catalog.escape(sstable.name)] = entry
 
@@ -175,7 +185,7 @@ class Plan:
                     chosen = self._better(entry.epochs[at], epoch)
                     entry.epochs = self._shared((*entry.epochs[:at], chosen, *entry.epochs[at + 1 :]))
                 return
-        if catalog.is_bundle(identity) and catalog.size_in(identity) == size:
+        if catalog.is_bundle(identity) and catalog.stored_size(identity) == size and self.coding.writes(identity):
             olds = self._olds.setdefault(entry, {})
             olds[name] = self._better(olds.get(name, ""), epoch)
 
@@ -201,8 +211,9 @@ class Plan:
         have: dict[Sized, tuple[str, int]] = {}
         for one in sstable.components:
             identity, _ = catalog.split_key(keys.get(one.object, ""))
-            if identity.startswith(entry.directory):
-                have[Sized(one.name, one.size, one.crc)] = identity.removeprefix(entry.directory), one.offset
+            if identity.startswith(entry.directory) and self.coding.has(identity):
+                crc = self.coding.sums(identity)(one.name, one.crc)
+                have[Sized(one.name, one.size, crc)] = identity.removeprefix(entry.directory), one.offset
         entry.delta(have, self._olds[entry])
 
     def settle(self) -> tuple[list[Planned], Reused]:

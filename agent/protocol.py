@@ -5,6 +5,7 @@
     DELETE /v1/operations/{id}                     -> Operation       cancels; 404 unknown
     GET    /v1/node                                -> Node
     GET    /v1/catalog/backups?backupType=&target=&... -> [ClusterRecord] ; /v1/catalog/backups/{tag}
+    GET    /v1/catalog/names?backupType=&target=&limit= -> BackupNames
 
 An operation's id is chosen by the operator and names the work for ever: the same id is the same work. A backup of one
 node is three operations, so that every node's snapshot stands before the first byte is sent:
@@ -178,6 +179,7 @@ class CollectSpec(Wire):
     dry_run: bool = False  # says what it would do, and writes nothing at all
     grace: int = 86_400  # seconds; what is younger is left alone, whatever names it
     limit: float = 0.5  # candidates, as a share of all objects; with more of them nothing is deleted
+    expected: int = 0  # candidates that ``limit`` does not count: who asks has given up as many, and knows it
     allow_empty: bool = False  # the node has no backup left, on purpose: everything goes, whatever ``limit`` says
 
 
@@ -212,7 +214,8 @@ class Collected(Wire, omit_defaults=False):
 
 class ForgetSpec(Wire):
     """Takes a backup out of the bucket: its cluster record first, then its nodes' manifests. What only it needed is
-    left to the collector. Refused while the backup runs, and where the tag is another backup's.
+    left to the collector. Refused while the backup runs, and where the tag is another backup's. ``Operation.result`` is
+    a ``Forgotten``.
     """
 
     location: Location
@@ -220,6 +223,13 @@ class ForgetSpec(Wire):
     datacenter: str
     tag: str
     backup_id: str
+
+
+class Forgotten(Wire, omit_defaults=False):
+    """``manifests``: how many went now; none where it had been forgotten before."""
+
+    manifests: int = 0
+    empty: list[str] = []  # nodes of the datacenter that have no manifest left, of whatever backup
 
 
 class Level(StrEnum):
@@ -433,3 +443,18 @@ class ClusterRecord(Wire):
     created_at: str = ""
     entities: list[str] = []  # keyspaces and tables that it is of; none is all
     missing: list[MissingNode] = []
+
+
+class BackupName(Wire):
+    """By what a bucket knows one datacenter's backup."""
+
+    cluster: str
+    datacenter: str
+    tag: str
+
+
+class BackupNames(Wire):
+    """What a target holds, of every cluster: the newest first, and how many there are beside those."""
+
+    names: list[BackupName]
+    total: int

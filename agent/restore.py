@@ -17,6 +17,8 @@ import structlog
 from agent import catalog, clock, files, integrity, records
 from agent.bandwidth import Direction
 from agent.catalog import Manifest, NodePath, Table, file_name
+from agent.coding import Coding
+from agent.contents import Contents
 from agent.download import Downloader, Run, Wanted, divide
 from agent.errors import AgentError, Reason, failure
 from agent.flow import Flow
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.catalog import SSTable, TablePath
+    from agent.coding import Codings
     from agent.job import Job
     from agent.stores import Opener
     from backends.base import ObjectStore
@@ -56,11 +59,13 @@ class RestoreHandler:
         state_dir: Path,
         *,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        codings: Codings = Coding,
     ) -> None:
         self._open_store = open_store
         self._data_dirs = data_dirs
         self._state_dir = state_dir
         self._sleep = sleep
+        self._codings = codings
 
     def check(self, spec: RestorePlan) -> None:
         NodePath(spec.cluster, spec.datacenter, spec.node).manifest(spec.tag)
@@ -101,12 +106,15 @@ class RestoreHandler:
         path = NodePath(spec.cluster, spec.datacenter, spec.node)
         async with self._open_store(spec.location) as store:
             manifest = await records.read_manifest(store, path, spec.tag, spec.digest)
+            coding = await asyncio.to_thread(self._codings)
+            await asyncio.to_thread(coding.check, manifest.objects)
+            await asyncio.to_thread(coding.reveal, manifest)
             if not manifest.tokens:
                 raise catalog.invalid("it has no tokens: a node without them would take others' data")
             tables = wanted(manifest, include_auth=spec.include_auth)
             where = await asyncio.to_thread(_spread, tables, volume.data_dirs)
             if not volume.placing:
-                await self._stage(job, spec, volume, _Source(store, path, manifest, tables, where))
+                await self._stage(job, spec, volume, _Source(store, path, manifest, tables, where, coding))
         await job.enter("Placing")
         await asyncio.to_thread(volume.begin_placing)
         await asyncio.to_thread(volume.place, _not_empty(tables, where))
@@ -125,7 +133,9 @@ class RestoreHandler:
         await job.enter("Downloading", files=todo.files, size=todo.size)
         job.reused(todo.files - todo.files_left, todo.size - todo.left)
         flow = Flow.of(spec.concurrent_transfers, spec.bandwidth, direction=Direction.RECEIVE)
-        downloader = Downloader(source.store, source.path.root, flow, count=job.receive, done=job.file_done)
+        root = source.path.root
+        contents = Contents(source.store, root, source.coding)
+        downloader = Downloader(contents, root, flow, count=job.receive, done=job.file_done)
         await downloader.fetch(todo.large, todo.small)
         await job.enter("Verifying")
         await asyncio.to_thread(_verify, volume, source)
@@ -138,6 +148,7 @@ class _Source:
     manifest: Manifest
     tables: list[Table]
     where: Mapping[TablePath, Path]
+    coding: Coding
 
     def directory(self, volume: Volume, table: Table) -> Path:
         return volume.staged(self.where[replace(table.path, index="")], table.path)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from agent import files, records
+from agent import discovery, files, records
 from agent.catalog import check_tag
 from agent.errors import AgentError, Reason
 from agent.protocol import DataDirectory, Endpoint, Location, Node, StoreOptions
@@ -16,11 +17,18 @@ from agent.server import refuse, reply
 from agent.settings import VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from prometheus_client import CollectorRegistry
 
     from agent.cassandra import Cassandra
     from agent.settings import Settings
     from agent.stores import Opener
+    from backends.base import ObjectStore
+
+_MOST_NAMES = 10_000
+_FEW = 10
+_PATIENCE = 50.0  # seconds; the operator waits for 60
 
 
 class NodeRoutes:
@@ -65,7 +73,7 @@ class NodeRoutes:
 
 
 class CatalogRoutes:
-    """``/v1/catalog/backups``: cluster records. ``cluster`` is required, ``datacenter`` narrows."""
+    """``/v1/catalog/backups``: cluster records; ``/v1/catalog/names``: what they are called."""
 
     def __init__(self, open_store: Opener) -> None:
         self._open_store = open_store
@@ -73,8 +81,10 @@ class CatalogRoutes:
     def add_to(self, app: web.Application) -> None:
         app.router.add_get("/v1/catalog/backups", self.all, allow_head=False)
         app.router.add_get("/v1/catalog/backups/{tag}", self.one, allow_head=False)
+        app.router.add_get("/v1/catalog/names", self.names, allow_head=False)
 
     async def all(self, request: web.Request) -> web.Response:
+        """Of one ``cluster``; ``datacenter`` narrows."""
         cluster, datacenter = _required(request, "cluster"), request.query.get("datacenter")
         async with self._open_store(location(request)) as store:
             found = [
@@ -85,23 +95,42 @@ class CatalogRoutes:
         return reply(found)
 
     async def one(self, request: web.Request) -> web.Response:
-        """Of the one datacenter that the backup has, where none is named."""
-        cluster, tag = _required(request, "cluster"), check_tag(request.match_info["tag"])
-        datacenter = request.query.get("datacenter")
-        async with self._open_store(location(request)) as store:
-            if datacenter is not None:
-                record = await records.find_record(store, cluster, tag, datacenter)
-                found = [] if record is None else [record]
-            else:
-                found = [record async for record in records.records(store, cluster, tag)]
-        if not found:
-            where = f"{store.name} has no backup {tag} of the cluster {cluster}"
-            message = f"{where}, datacenter {datacenter}" if datacenter else where
-            raise AgentError(Reason.BACKUP_NOT_FOUND, message)
-        if len(found) > 1:
-            names = ", ".join(record.datacenter for record in found)
-            raise AgentError(Reason.INVALID_SPEC, f"the backup {tag} has several datacenters: name one of {names}")
+        """The only one of this tag, where ``cluster`` and ``datacenter`` do not say which. BackupNotFound, or
+        BackupAmbiguous. With ``manifests`` every node's manifest is there, too, or it is ManifestMissing.
+        """
+        tag = check_tag(request.match_info["tag"])
+        cluster, datacenter = request.query.get("cluster") or None, request.query.get("datacenter") or None
+        async with self._open_store(location(request)) as store, _in_time(store):
+            found = await discovery.find_tag(store, tag, cluster, datacenter)
+            if not found:
+                of = f" of {', '.join(filter(None, (cluster, datacenter)))}" if cluster or datacenter else ""
+                raise AgentError(Reason.BACKUP_NOT_FOUND, f"{store.name} has no backup {tag}{of}")
+            if len(found) > 1:
+                places = ", ".join(f"{record.cluster}/{record.datacenter}" for record in found[:_FEW])
+                message = f"{store.name} has several backups {tag}, as CLUSTER/DATACENTER: {places}"
+                raise AgentError(Reason.BACKUP_AMBIGUOUS, message)
+            if _flag(request, "manifests"):
+                await discovery.check_manifests(store, found[0])
         return reply(found[0])
+
+    async def names(self, request: web.Request) -> web.Response:
+        """At most ``limit`` of them."""
+        limit = _required(request, "limit")
+        if not limit.isdecimal() or not 0 < int(limit) <= _MOST_NAMES:
+            raise AgentError(Reason.INVALID_SPEC, f"limit must be 1 to {_MOST_NAMES}")
+        async with self._open_store(location(request)) as store, _in_time(store):
+            return reply(await discovery.find_names(store, int(limit)))
+
+
+@asynccontextmanager
+async def _in_time(store: ObjectStore) -> AsyncIterator[None]:
+    """Who asked has gone when this is over: a bucket of very many names must not be listed for nobody."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            yield
+    except TimeoutError as error:
+        message = f"{store.name} did not answer within {_PATIENCE:.0f} s: name the cluster, or a narrower target"
+        raise AgentError(Reason.STORAGE_UNREACHABLE, message, retryable=True) from error
 
 
 class MetricsRoute:

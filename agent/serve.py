@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent import configuration, server
+from agent import coding, configuration, server
 from agent.backup import BackupHandler
 from agent.cassandra import Cassandra
 from agent.collector import CollectHandler
@@ -30,8 +30,11 @@ from agent.turns import Turns
 from agent.verify_run import VerifyHandler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
+    from agent.coding import Codings
     from agent.settings import Settings
     from agent.stores import Opener
 
@@ -63,9 +66,14 @@ class Agent:
     def _handlers(self, open_store: Opener) -> dict[Kind, Handler]:
         settings = self.settings
         turns = Turns()
+        codings = coding.from_files(settings.encryption_keys)
         return {
             Kind.PROBE: ProbeHandler(
-                open_store, pod=settings.pod, namespace=settings.namespace, tables=self.cassandra.tables
+                open_store,
+                pod=settings.pod,
+                namespace=settings.namespace,
+                tables=self.cassandra.tables,
+                codings=codings,
             ),
             Kind.SNAPSHOT: SnapshotHandler(self.snapshots, lambda: self.operations),
             Kind.BACKUP: BackupHandler(
@@ -74,12 +82,11 @@ class Agent:
                 settings=lambda: configuration.carried_settings(settings.config_dir),
                 pod_ip=settings.pod_ip,
                 turns=turns,
+                codings=codings,
             ),
             Kind.COMMIT: CommitHandler(open_store, ring=self.cassandra.ring),
             Kind.CLEAR_SNAPSHOTS: ClearHandler(self.snapshots, lambda: self.operations),
-            Kind.COLLECT: CollectHandler(open_store, turns, holder=settings.pod),
-            Kind.FORGET: ForgetHandler(open_store, lambda: self.operations),
-            Kind.VERIFY: VerifyHandler(open_store, settings.data_dirs, settings.state_dir),
+            **_remote_handlers(settings, open_store, turns, codings, lambda: self.operations),
         }
 
     async def run(self, stop: asyncio.Event, *, started: asyncio.Event | None = None) -> None:
@@ -131,14 +138,38 @@ async def _first(stop: asyncio.Event, background: list[asyncio.Task[None]]) -> N
             task.result()
 
 
+def _remote_handlers(
+    settings: Settings, open_store: Opener, turns: Turns, codings: Codings, operations: Callable[[], Operations]
+) -> dict[Kind, Handler]:
+    """Of what concerns the bucket alone, and needs no Cassandra beside."""
+    return {
+        Kind.COLLECT: CollectHandler(open_store, turns, holder=settings.pod, least_grace=settings.least_grace),
+        Kind.FORGET: ForgetHandler(open_store, operations),
+        Kind.VERIFY: VerifyHandler(open_store, settings.data_dirs, settings.state_dir, codings=codings),
+    }
+
+
 async def inspect(settings: Settings, stop: asyncio.Event, *, open_store: Opener | None = None) -> None:
-    """The catalog alone, where there is no Cassandra beside."""
+    """The bucket alone, where there is no Cassandra beside: its catalog, and the operations that are done in it."""
+    open_store = open_store or Stores().opened
+    journal = Journal(settings.state_dir / "operations", settings.owner)
+    codings = coding.from_files(settings.encryption_keys)
+    handlers = _remote_handlers(settings, open_store, Turns(), codings, lambda: operations)
+    operations: Operations = Operations(journal, handlers)
     app = server.application(server.read_token(settings.credentials_dir))
-    CatalogRoutes(open_store or Stores().opened).add_to(app)
+    server.OperationRoutes(operations).add_to(app)
+    CatalogRoutes(open_store).add_to(app)
 
     async def ready(_request: object) -> web.Response:
         return server.reply({"ok": True})
 
     app.router.add_get("/readyz", ready)
+    await operations.load()
     async with server.Server(app, settings.address, settings.port, server.tls(settings.credentials_dir)):
-        await stop.wait()
+        work = asyncio.create_task(operations.run())
+        try:
+            await _first(stop, [work])
+        finally:
+            await operations.stop()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)

@@ -33,6 +33,7 @@ OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 _STATUS = {
     Reason.INVALID_SPEC: 400,
     Reason.BACKUP_NOT_FOUND: 404,
+    Reason.BACKUP_AMBIGUOUS: 409,
     Reason.CASSANDRA_UNAVAILABLE: 503,
     Reason.STORAGE_INVALID: 400,
     Reason.INTERNAL: 500,

@@ -34,7 +34,11 @@ class Settings:
     config_dir: Path = Path("/etc/cassandra")
     plan_dir: Path = Path("/etc/restore-plan")
     jolokia_jar: Path = Path("/app/lib/jolokia.jar")
+    encryption_keys: Path | None = None  # a file or a directory, see agent/keys.py
     memory_limit: int | None = None
+    least_grace: int = (
+        3600  # seconds; a collector with a shorter grace is refused. Less is for tests of a whole cluster
+    )
     failure_linger: float = 600.0  # seconds that a failed restore stays readable before init ends
 
     @property
@@ -64,7 +68,9 @@ class Settings:
             config_dir=_path(env, "CASSANDRA_CONF", cls.config_dir),
             plan_dir=_path(env, "AGENT_PLAN_DIR", cls.plan_dir),
             jolokia_jar=_path(env, "JOLOKIA_JAR", cls.jolokia_jar),
+            encryption_keys=Path(env["AGENT_ENCRYPTION_KEYS"]) if env.get("AGENT_ENCRYPTION_KEYS") else None,
             memory_limit=_number(env, "CASSANDRA_MEMORY_LIMIT"),
+            least_grace=_number(env, "AGENT_LEAST_GRACE") or cls.least_grace,
             failure_linger=float(_number(env, "AGENT_FAILURE_LINGER") or cls.failure_linger),
         )
 

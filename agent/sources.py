@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class Sources:
     """Of one object: ``items`` that may be it, in the order in which to try them; ``why`` there is none.
 
-    ``uses`` are the components that one manifest has in it, in order of place. ``close`` lets the files go.
+    ``size`` is that of its content, ``uses`` are the components that one manifest has in it, in order of place.
+    ``close`` lets the files go.
     """
 
     def __init__(self, data_dirs: Sequence[Path], key: str, size: int, uses: Sequence[Use]) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from agent import catalog, clock, records, scope
 from agent.catalog import FORMAT, NodePath, Owner
+from agent.coding import Coding
 from agent.errors import AgentError, Reason
 from agent.flow import each
 from agent.missing import with_tokens
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from agent.catalog import Manifest
+    from agent.coding import Codings
     from agent.job import Job
     from agent.missing import Member
     from agent.operations import Operations
@@ -49,7 +51,7 @@ class ProbeHandler:
     after an hour for what one request could tell.
 
     ``result`` has ``owner`` and ``shared``: who wrote here first, and whether that is another; and ``canDelete``, as a
-    bucket that keeps everything is a fair wish.
+    bucket that keeps everything is a fair wish; and ``encryptionKey``, the id of the key that backups are written with.
     """
 
     spec_type = ProbeSpec
@@ -61,8 +63,10 @@ class ProbeHandler:
         pod: str = "",
         namespace: str = "",
         tables: Callable[[], Awaitable[Mapping[str, Collection[str]]]],
+        codings: Codings = Coding,
     ) -> None:
         self._open_store = open_store
+        self._codings = codings
         self._pod = pod
         self._namespace = namespace
         self._tables = tables
@@ -75,6 +79,7 @@ class ProbeHandler:
         await job.enter("Probing")
         if spec.entities:
             scope.check_there(spec.entities, await self._tables())
+        coding = await asyncio.to_thread(self._codings)  # a key that cannot be used is told before a snapshot is taken
         path = NodePath(spec.cluster, spec.datacenter, self._pod or "probe")
         async with self._open_store(spec.location) as store:
             record = await records.find_record(store, spec.cluster, spec.tag, spec.datacenter)
@@ -88,6 +93,8 @@ class ProbeHandler:
                 message = f"{store.name} does not list what was just written to it"
                 raise AgentError(Reason.STORAGE_INVALID, message)
             result: dict[str, Any] = {"store": store.name, "canDelete": await _deleted(store, key)}
+            if coding.key_ids:
+                result["encryptionKey"] = coding.key_ids[0]
             if spec.owner:
                 owner = Owner(owner=spec.owner, namespace=self._namespace, created_at=clock.now())
                 first = await records.claim(store, path, owner)

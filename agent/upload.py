@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from agent import bundle, integrity, parts
 from agent.bundle import MeteredBytes
-from agent.catalog import BUNDLED
+from agent.catalog import BUNDLED, FRAME
+from agent.coding import Coding
 from agent.errors import AgentError, reading
 from agent.flow import MeteredBody, side_by_side
-from agent.integrity import Crc32, Sums
+from agent.integrity import ContentSum, Sums
 from agent.parts import Parts, keep_sum
 from backends.errors import NotFound, SourceChanged
 from backends.threads import run
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from agent.flow import Flow
+    from agent.frames import Sealer
     from agent.integrity import StrPath
     from agent.plan import Sendable
     from agent.uploads import UploadJournal
@@ -54,6 +56,7 @@ class Uploader:
         count: Callable[[int], None],
         done: Callable[[Sendable], None],
         journal: UploadJournal | None = None,
+        coding: Coding | None = None,
         single: int = SINGLE,
         part: int = PART,
     ) -> None:
@@ -63,6 +66,7 @@ class Uploader:
         self._count = count
         self._done = done
         self._journal = journal
+        self._coding = coding or Coding()
         self._single = min(single, store.capabilities.max_put)
         self._part = max(part, store.capabilities.min_part)
         self._unfinished: set[Parts] = set()
@@ -90,27 +94,32 @@ class Uploader:
                 yield partial(self._put, item)
             else:
                 size = max(self._part, -(-item.size // (self._store.capabilities.max_parts * 9 // 10)))
-                upload = Parts(item, self._root + item.key, size)
+                sealer = self._coding.sealer(item.key)
+                if sealer is not None:  # no frame lies in two parts
+                    size = -(-size // FRAME) * FRAME
+                upload = Parts(item, self._root + item.key, size, sealer)
                 for number in range(1, upload.count + 1):
                     yield partial(self._part_of, upload, number)
 
     async def _put(self, item: Sendable) -> None:
+        sealer = self._coding.sealer(item.key)
         async with self._flow.slot(item.size, whole=item.bundle):
             body: MeteredBytes | MeteredBody
             if item.bundle:
-                data = await run(bundle.read, item)
-                body = MeteredBytes(data, bucket=self._flow.bucket, count=self._count)
+                data = await run(bundle.read, item, sealer)
+                body = MeteredBytes(data, item.size, bucket=self._flow.bucket, count=self._count)
             else:
                 (member,) = item.members
                 path = member.file.path
-                if member.data:
-                    check = partial(integrity.check_data, path, member.crc)
-                    body = self._body(path, 0, item.size, inspector=Crc32(check))
+                if member.data or sealer is not None:
+                    check = partial(integrity.check, path, member.crc, digest=member.data)
+                    inspector = ContentSum(check, digest=member.data)
+                    body = self._body(path, 0, item.size, inspector=inspector, encoder=sealer)
                 else:
                     body = self._body(path, 0, item.size, checksum=member.crc)
             with reading(item.members[0].file.path):
                 await self._store.put(self._root + item.key, body, if_absent=self._if_absent)
-            keep_sum(item, body.crc32c)
+            keep_sum(item, body.crc32c, encoded=sealer is not None)
         self._done(item)
 
     async def _part_of(self, upload: Parts, number: int) -> None:
@@ -133,11 +142,12 @@ class Uploader:
     async def _send_part(self, upload: Parts, number: int) -> None:
         offset, length = upload.range(number)
         (member,) = upload.item.members
-        inspector = Crc32() if member.data else None
-        body = self._body(member.file.path, offset, length, inspector=inspector)
+        sealer = upload.sealer
+        inspector = ContentSum(digest=member.data) if member.data or sealer is not None else None
+        body = self._body(member.file.path, offset, length, inspector=inspector, encoder=sealer)
         with reading(member.file.path):
             part = await self._store.upload_part(upload.key, upload.id, number, body)
-        sums = Sums(length, body.crc32c or 0, inspector.value if inspector else None)
+        sums = _sums(length, body.crc32c or 0, inspector, encoded=sealer is not None, digest=member.data)
         if self._journal is not None:
             await self._journal.sent(upload.id, part, sums)
         upload.add(part, sums)
@@ -162,7 +172,7 @@ class Uploader:
     async def _vanished(self, upload: Parts) -> None:
         """The upload is not there: completed by a request whose answer was lost, or aborted by somebody."""
         await self._forget(upload)
-        if not await parts.there(self._store, upload.item, upload.key):
+        if not await parts.there(self._store, upload):
             raise parts.vanished(self._store, upload.key)
         if not upload.over:
             upload.over = True
@@ -174,11 +184,19 @@ class Uploader:
             await self._journal.over(upload.key, upload.id)
 
     def _body(
-        self, path: StrPath, offset: int, size: int, *, checksum: int | None = None, inspector: Crc32 | None = None
+        self,
+        path: StrPath,
+        offset: int,
+        size: int,
+        *,
+        checksum: int | None = None,
+        inspector: ContentSum | None = None,
+        encoder: Sealer | None = None,
     ) -> MeteredBody:
         return MeteredBody(
-            path, offset, size, checksum, bucket=self._flow.bucket, count=self._count, inspector=inspector
-        )
+            path, offset, size, checksum, bucket=self._flow.bucket, count=self._count, inspector=inspector,
+            encoder=encoder,
+        )  # fmt: skip
 
     async def _abort(self) -> None:
         left = [(upload.key, upload.id) for upload in self._unfinished if upload.id]
@@ -187,3 +205,12 @@ class Uploader:
             async with asyncio.timeout(_ABORT_TIMEOUT):
                 for key, upload in left:
                     await parts.drop(self._store, key, upload)
+
+
+def _sums(length: int, crc: int, inspector: ContentSum | None, *, encoded: bool, digest: bool) -> Sums:
+    """Of a part that was sent: ``crc`` is of what the store has, and the inspector's of what the file has."""
+    if not encoded:
+        return Sums(length, crc, inspector.value if inspector else None)
+    assert inspector is not None
+    content = inspector.value
+    return Sums(length, 0, content, crc) if digest else Sums(length, content, None, crc)

@@ -53,7 +53,10 @@ class _Opened(msgspec.Struct, array_like=True, tag="opened"):
 
 
 class Sent(msgspec.Struct, array_like=True, tag="sent"):
-    """A part as the store took it. The sums are of the bytes that were sent; ``crc32`` is Data.db's alone."""
+    """A part as the store took it, and the sums of its bytes in the file; ``crc32`` is Data.db's alone.
+
+    ``size`` is that of its range in the file; ``stored`` the CRC32C of what was sent, where that was encoded.
+    """
 
     upload: str
     number: int
@@ -61,6 +64,7 @@ class Sent(msgspec.Struct, array_like=True, tag="sent"):
     etag: str
     crc32c: int
     crc32: int | None = None
+    stored: int | None = None
 
 
 class _Over(msgspec.Struct, array_like=True, tag="over"):
@@ -126,7 +130,8 @@ class UploadJournal:
         await run(self._write, _Opened(key, upload), sync=True)
 
     async def sent(self, upload: str, part: Part, sums: Sums) -> None:
-        await run(self._write, Sent(upload, part.number, sums.size, part.etag, sums.crc32c, sums.crc32))
+        line = Sent(upload, part.number, sums.size, part.etag, sums.crc32c, sums.crc32, sums.stored)
+        await run(self._write, line)
 
     async def over(self, key: str, upload: str) -> None:
         """Completed, aborted, or found to be gone."""

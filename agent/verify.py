@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from isal.isal_zlib import crc32
 
-from agent.catalog import DATA
+from agent.catalog import DATA, size_in, split_key
 from agent.protocol import Fault
 from backends.checksums import combine, crc32c
 
@@ -64,13 +64,21 @@ SOUND = Verdict(None)
 
 @dataclass(slots=True)
 class Wanted:
-    """An object that a manifest names. ``backups`` is a bit mask over :attr:`Wants.tags`."""
+    """An object that a manifest names. ``backups`` is a bit mask over :attr:`Wants.tags`.
+
+    ``content`` is the size of what is in it: the object's own, where it is not encoded. Pieces are of the content.
+    """
 
     size: int
+    content: int
     packed: bytes
     crc32c: int = -1
     backups: int = 0
     fault: Fault | None = Fault.MISSING
+
+    @property
+    def encoded(self) -> bool:
+        return self.content != self.size
 
     @property
     def pieces(self) -> list[Piece]:
@@ -82,7 +90,7 @@ class Wanted:
         if self.crc32c >= 0:
             return self.crc32c
         pieces = self.pieces
-        if any(piece.data for piece in pieces) or not covered(self.size, pieces):
+        if self.encoded or any(piece.data for piece in pieces) or not covered(self.content, pieces):
             return None
         return combine((piece.crc, piece.size) for piece in pieces)
 
@@ -107,7 +115,8 @@ class Wants:
             packed = _pack(pieces)
             known = self.objects.get(stored.key)
             if known is None:
-                known = self.objects[stored.key] = Wanted(stored.size, packed, stored.crc32c)
+                content = size_in(split_key(stored.key)[0])
+                known = self.objects[stored.key] = Wanted(stored.size, content, packed, stored.crc32c)
             elif known.packed != packed:
                 known.packed = _pack(set(known.pieces) | set(pieces))
             known.backups |= bit
@@ -181,13 +190,13 @@ def portion(sizes: Sequence[tuple[str, int]], after: str, share: float) -> list[
 
 
 class Check:
-    """A sink of an object's bytes, in order, which makes each piece's checksum. Runs where the bytes arrive."""
+    """A sink of an object's content, in order, which makes each piece's checksum. Runs where the bytes arrive."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._pieces = wanted.pieces
-        if wanted.crc32c >= 0:
+        if wanted.crc32c >= 0 and not wanted.encoded:
             self._pieces.append(Piece(0, wanted.size, wanted.crc32c, data=False))
-        self._size = wanted.size
+        self._size = wanted.content
         self._crcs = [0] * len(self._pieces)
         self.seen = 0  # bytes
 

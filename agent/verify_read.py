@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.contents import Contents
+from agent.errors import AgentError, Reason
 from agent.protocol import Fault
 from agent.verify import SOUND, Check, Verdict
 from backends.errors import Kind, NotFound, StoreError
@@ -12,12 +14,14 @@ from backends.streams import closing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.coding import Coding
     from agent.flow import Flow
     from agent.verify import Wanted
     from backends.base import ObjectStore
 
 RANGE = 64 << 20  # bytes of one request
 _TIMES = 2  # what is wrong twice is wrong there, and not on the way
+_OF_THE_BYTES = frozenset({Fault.DAMAGED, Fault.WRONG_SIZE})
 # Of one object's, and not of all: an archived one, one that a key or a hold keeps from us.
 _OF_THE_OBJECT = frozenset({Kind.FORBIDDEN, Kind.INVALID, Kind.NOT_SUPPORTED, Kind.PRECONDITION})
 
@@ -25,8 +29,9 @@ _OF_THE_OBJECT = frozenset({Kind.FORBIDDEN, Kind.INVALID, Kind.NOT_SUPPORTED, Ki
 class Examiner:
     """``count`` is told of bytes as they come. Errors that are not one object's are raised as they are."""
 
-    def __init__(self, store: ObjectStore, root: str, flow: Flow, count: Callable[[int], None]) -> None:
+    def __init__(self, store: ObjectStore, root: str, flow: Flow, count: Callable[[int], None], coding: Coding) -> None:
         self._store = store
+        self._contents = Contents(store, root, coding)
         self._root = root
         self._flow = flow
         self._count = count
@@ -52,20 +57,20 @@ class Examiner:
         """Every byte. What does not match is read once more."""
         for _ in range(_TIMES):
             try:
-                check = await self._read(self._root + key, wanted)
-            except StoreError as error:
-                return _of_error(error)
-            if (verdict := check.verdict()) is SOUND:
+                verdict = (await self._read(self._root + key, wanted)).verdict()
+            except (StoreError, AgentError) as error:
+                verdict = _of_error(error)
+            if verdict.fault not in _OF_THE_BYTES:
                 break
         return verdict
 
     async def _read(self, key: str, wanted: Wanted) -> Check:
         """In ranges, so that a limit of slots or of bandwidth that changes meanwhile holds for a large object too."""
         check = Check(wanted)
-        for offset in range(0, wanted.size, RANGE):
-            length = min(RANGE, wanted.size - offset)
+        for offset in range(0, wanted.content, RANGE):
+            length = min(RANGE, wanted.content - offset)
             async with self._flow.slot(length):
-                stream = self._store.pour(key, check.write, offset=offset, length=length)
+                stream = self._contents.pour(key, check.write, offset=offset, length=length)
                 async with closing(stream) as counts:
                     async for count in counts:
                         await self._flow.bucket.take(count)
@@ -84,7 +89,11 @@ def wrong_size(size: int, wanted: Wanted) -> Verdict:
     return Verdict(Fault.WRONG_SIZE, f"it has {size} bytes, and {wanted.size} in the manifest")
 
 
-def _of_error(error: StoreError) -> Verdict:
+def _of_error(error: StoreError | AgentError) -> Verdict:
+    if isinstance(error, AgentError):
+        if error.reason is Reason.ENCRYPTION_KEY_MISSING:
+            return Verdict(Fault.UNREADABLE, error.message)
+        raise error
     if isinstance(error, NotFound):
         return Verdict(Fault.MISSING, "the store says that it is not there")
     if error.kind is Kind.CORRUPT:  # the store sent other bytes than its own checksum says

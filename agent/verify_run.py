@@ -17,6 +17,7 @@ import structlog
 from agent import catalog, records
 from agent.bandwidth import Direction
 from agent.catalog import NodePath
+from agent.coding import Coding
 from agent.cursor import Cursor, Progress
 from agent.errors import AgentError, Reason
 from agent.flow import Flow, each
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from agent.coding import Codings
     from agent.job import Job
     from agent.protocol import State
     from agent.stores import Opener
@@ -51,8 +53,11 @@ log = structlog.get_logger(__name__)
 class VerifyHandler:
     spec_type = VerifySpec
 
-    def __init__(self, open_store: Opener, data_dirs: Sequence[Path], state_dir: Path) -> None:
+    def __init__(
+        self, open_store: Opener, data_dirs: Sequence[Path], state_dir: Path, *, codings: Codings = Coding
+    ) -> None:
         self._open_store = open_store
+        self._codings = codings
         self._data_dirs = tuple(data_dirs)
         self._state_dir = state_dir
         self._healing = asyncio.Lock()  # one at a time: another one's open uploads are not abandoned
@@ -67,8 +72,9 @@ class VerifyHandler:
             raise AgentError(Reason.INVALID_SPEC, message)
 
     async def run(self, job: Job, spec: VerifySpec) -> dict[str, Any]:
+        coding = await asyncio.to_thread(self._codings)
         async with self._open_store(spec.location) as store:
-            run = _Run(job, spec, store)
+            run = _Run(job, spec, store, coding)
             await run.expect()
             await run.list()
             match spec.level:
@@ -98,10 +104,11 @@ class VerifyHandler:
 class _Run:
     """One verification. ``wants`` fills, loses what is sound, and what is left is named by ``found``."""
 
-    def __init__(self, job: Job, spec: VerifySpec, store: ObjectStore) -> None:
+    def __init__(self, job: Job, spec: VerifySpec, store: ObjectStore, coding: Coding) -> None:
         self.job = job
         self.spec = spec
         self.store = store
+        self.coding = coding
         self.path = NodePath(spec.cluster, spec.datacenter, spec.node)
         self.wants = Wants()
         self.result = Verified(level=spec.level)
@@ -109,7 +116,7 @@ class _Run:
         self.backups: dict[str, str] = {}  # tag -> digest of the node's manifest, the newest first
         self.lost: list[Lost] = []
         self.flow = Flow.of(spec.concurrent_transfers, spec.bandwidth, direction=Direction.RECEIVE)
-        self.examiner = Examiner(store, self.path.root, self.flow, job.receive)
+        self.examiner = Examiner(store, self.path.root, self.flow, job.receive, coding)
 
     async def expect(self) -> None:
         """What every backup's manifest names. One that cannot be used is a finding, and no reason to stop."""
@@ -130,6 +137,7 @@ class _Run:
                     raise
                 self.lost.append(Lost(tag, self.path.manifest(tag), fault, error.message))
             else:
+                await asyncio.to_thread(self.coding.reveal, manifest)
                 await asyncio.to_thread(self.wants.absorb, tag, manifest)
             self.job.file_done()
         self.result.backups = len(self.backups)
@@ -172,7 +180,7 @@ class _Run:
         there = set(chosen)
         suspects = [key for key in place.suspects if key not in there and key in objects and not objects[key].fault]
         keys = [*suspects, *chosen]
-        await self.job.enter("Reading", files=len(keys), size=sum(objects[key].size for key in keys))
+        await self.job.enter("Reading", files=len(keys), size=sum(objects[key].content for key in keys))
         progress, wrong, unkept = Progress(), list[str](), 0
 
         async def one(at: int) -> None:
@@ -184,7 +192,7 @@ class _Run:
             if verdict.fault:
                 wrong.append(key)
             self.result.read_objects += 1
-            self.result.read_bytes += wanted.size
+            self.result.read_bytes += wanted.content
             self.job.file_done()
             progress.done(at)
             unkept += wanted.size
@@ -217,7 +225,7 @@ class _Run:
                 if lost.tag in there:
                     self.found.lost(lost)
         flow = Flow.of(self.spec.concurrent_transfers, self.spec.bandwidth)
-        healer = Healer(self.store, self.path.root, flow, self.examiner, data_dirs, self.job.count)
+        healer = Healer(self.store, self.path.root, flow, self.examiner, data_dirs, self.job.count, self.coding)
         if self.spec.heal:
             await healer.abandon(self.wants.objects)
         if faulty := self.wants.faulty():
@@ -244,6 +252,7 @@ class _Run:
             except AgentError as error:
                 log.warning("a manifest cannot be read again", tag=tag, error=error.message)
                 continue
+            await asyncio.to_thread(self.coding.reveal, manifest)
             users = await asyncio.to_thread(users_of, manifest, mine)
             for key in [key for key, used in users.items() if not self._tells(at, key, used)]:
                 del users[key]
@@ -263,4 +272,4 @@ class _Run:
     def _tells(self, at: int, key: str, users: Sequence[Use]) -> bool:
         """Whether this manifest names all that is in the object, or no older one could."""
         wanted = self.wants.objects[key]
-        return not wanted.backups >> at + 1 or covered(wanted.size, pieces_of(users))
+        return not wanted.backups >> at + 1 or covered(wanted.content, pieces_of(users))

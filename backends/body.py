@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from backends.checksums import crc32c
 from backends.errors import Kind, StoreError
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from backends.base import Body
+
+T = TypeVar("T", bytes, memoryview)
 
 CHUNK = 1 << 20  # aiohttp over TLS is fastest, and stalls the loop least, with pieces of about 1 MiB (measured)
 
@@ -32,6 +34,16 @@ class Inspection(Protocol):
 
     def finish(self) -> None:
         """Before the last chunk is handed out: what it raises ends the upload."""
+
+
+class Encoder(Protocol):
+    """Makes what is sent of what is read: of each ``CHUNK`` by itself, in the reading thread; the same every time."""
+
+    def size(self, offset: int, length: int) -> int:
+        """Bytes that ``length`` bytes from ``offset`` on become."""
+
+    def __call__(self, offset: int, data: bytes | memoryview, /) -> bytes:
+        """``offset`` is that of the data in its file, a multiple of ``CHUNK``."""
 
 
 class BytesBody:
@@ -60,8 +72,8 @@ class FileBody:
     Read by ``os.pread`` in threads, one chunk ahead, with ``posix_fadvise(DONTNEED)`` behind, so that a backup
     does not push Cassandra's pages out of the cache. ``crc32c`` is computed in the same pass and known after the first
     whole one; a later pass that finds other bytes raises SourceChanged before its last chunk, so nothing wrong is ever
-    sent whole. Raises SourceChanged when the file is gone or too short, and OSError for a disk that
-    does not read.
+    sent whole. With an ``encoder``, ``size`` and ``crc32c`` are of what it makes; an inspector sees the file's bytes.
+    Raises SourceChanged when the file is gone or too short, and OSError for a disk that does not read.
     """
 
     def __init__(
@@ -72,18 +84,22 @@ class FileBody:
         *,
         checksum: int | None = None,
         inspector: Inspector | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         self.path = os.fspath(path)
         self.offset = offset
-        self.size = max(0, os.stat(self.path).st_size - offset) if size is None else size  # noqa: PTH116
+        self.length = max(0, os.stat(self.path).st_size - offset) if size is None else size  # noqa: PTH116
+        self.size = self.length if encoder is None else encoder.size(offset, self.length)
         self.crc32c = checksum
         self.inspector = inspector
+        self.encoder = encoder
 
     def part(self, offset: int, size: int) -> FileBody:
+        assert self.encoder is None, "a part of what is encoded is no range of the file"
         return FileBody(self.path, self.offset + offset, size)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        if not self.size:
+        if not self.length:
             return
         reader = _Reader(self)
         try:
@@ -102,8 +118,8 @@ class FileBody:
     async def measure(self) -> int:
         """``crc32c`` without handing out the bytes: they stay in the page cache for the pass that sends them."""
         crc, position = 0, 0
-        while position < self.size:
-            length = min(16 * CHUNK, self.size - position)
+        while position < self.length:
+            length = min(16 * CHUNK, self.length - position)
             crc = await run(self._scan, position, length, crc)
             position += length
         self._settle(crc)
@@ -122,14 +138,17 @@ class FileBody:
             start = self.offset + position
             end = start + length
             while start < end:
-                count = os.preadv(descriptor, [buffer[: min(CHUNK, end - start)]], start)
-                if not count:
+                want = min(CHUNK, end - start)
+                if os.preadv(descriptor, [buffer[:want]], start) < want:
                     raise self.changed("it is shorter than it was")
-                crc = crc32c(buffer[:count], crc)
-                start += count
+                crc = crc32c(self.encoded(start, buffer[:want]), crc)
+                start += want
         finally:
             os.close(descriptor)
         return crc
+
+    def encoded(self, offset: int, data: T) -> T | bytes:
+        return data if self.encoder is None else self.encoder(offset, data)
 
     def open(self) -> int:
         try:
@@ -150,7 +169,7 @@ class _Reader:
         self._body = body
         self._descriptor = -1
         self._position = body.offset
-        self._end = body.offset + body.size
+        self._end = body.offset + body.length
         self._job: Future[bytes] | None = None
         self.crc = 0
         self.inspection = body.inspector.start() if body.inspector is not None else None
@@ -170,14 +189,15 @@ class _Reader:
         data = os.pread(self._descriptor, want, self._position)
         if len(data) < want:
             raise self._body.changed("it is shorter than it was")
-        self.crc = crc32c(data, self.crc)
         if self.inspection is not None:
             self.inspection.update(data)
+        sent = self._body.encoded(self._position, data)
+        self.crc = crc32c(sent, self.crc)
         os.posix_fadvise(self._descriptor, self._position, want, os.POSIX_FADV_DONTNEED)
         self._position += want
         if self.finished:
             self._close()
-        return data
+        return sent
 
     def close(self) -> None:
         if self._job is None or self._job.cancel() or self._job.done():

@@ -30,6 +30,7 @@ from reconcilers.api.schedule import SCHEDULES, CassandraBackupSchedule
 from reconcilers.backup.wiring import backup_controller
 from reconcilers.datacenter import wiring as datacenter_wiring
 from reconcilers.datacenter.stores import INDEX
+from reconcilers.garbage.wiring import garbage_controller
 from reconcilers.identity import MasterKey
 from reconcilers.operations import Operations
 from reconcilers.restore.wiring import restore_controller
@@ -83,7 +84,8 @@ def assemble(config: Config, client: Client, master: MasterKey, transport: Direc
     manager.add_controller(
         backup_controller(
             backups=informers.backups, datacenters=informers.datacenters, restores=informers.restores,
-            pod_informer=informers.pods, operations=operations, session=uuid.uuid4().hex[:12], **common,
+            pod_informer=informers.pods, inspectors=inspectors, agents=agents, operations=operations, master=master,
+            session=uuid.uuid4().hex[:12], garbage_grace=config.garbage_grace, **common,
         )
     )  # fmt: skip
     manager.add_controller(
@@ -91,6 +93,13 @@ def assemble(config: Config, client: Client, master: MasterKey, transport: Direc
             restores=informers.restores, backups=informers.backups, datacenters=informers.datacenters,
             statefulsets=informers.statefulsets, config_maps=informers.configmaps, pod_informer=informers.pods,
             inspectors=inspectors, agents=agents, operations=operations, **common,
+        )
+    )  # fmt: skip
+    manager.add_controller(
+        garbage_controller(
+            config_maps=children(builtin.CONFIGMAPS, labels.GARBAGE), datacenters=informers.datacenters,
+            pod_informer=informers.pods, helpers=inspectors, operations=operations, master=master,
+            grace=config.garbage_grace, **common,
         )
     )  # fmt: skip
     schedule = ScheduleReconciler(client=client, schedules=schedules.store, recorder=recorder, clock=clock)

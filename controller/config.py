@@ -49,6 +49,7 @@ class Config:
     master_key_file: str = _field("", "file with the key that the agents' tokens are derived from")
     agent_access: str = _field("auto", "how agents are reached", "auto", "direct", "proxy")
     agent_port: int = _field(4567, "port of the agents' API")
+    garbage_grace: int = _field(86_400, "seconds that what no backup needs stays in a bucket, from when it was seen")
     log_format: str = _field("json", "how log lines look", "json", "text")
     log_level: str = _field("info", "least level logged", "debug", "info", "warning", "error")
 
@@ -124,6 +125,8 @@ def _check(config: Config) -> None:
             "--lease-duration must be above --renew-deadline, and that above 1.2 times --retry-period, "
             "else two operators could lead at once."
         )
+    if config.garbage_grace < 60:
+        raise ConfigError(f"{_setting('garbage_grace')} must be 60 or more.")
     if not 0 < config.agent_port < 65536:
         raise ConfigError(f"{_setting('agent_port')} must be a port number.")
     if config.health_address:

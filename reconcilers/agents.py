@@ -23,6 +23,7 @@ import msgspec
 from agent.protocol import (
     DEFAULT_PORT,
     TOKEN_HEADER,
+    BackupNames,
     ClusterRecord,
     Kind,
     Location,
@@ -198,20 +199,27 @@ class Agents:
         return await self._call(address, "GET", "/v1/node", Node)
 
     async def cluster_record(
-        self, address: Address, location: Location, *, cluster: str, datacenter: str, tag: str
+        self,
+        address: Address,
+        location: Location,
+        *,
+        tag: str,
+        cluster: str = "",
+        datacenter: str = "",
+        manifests: bool = False,
     ) -> ClusterRecord:
-        """What the bucket says of one backup. AgentRefused with the store's reason, or ``BackupNotFound``."""
-        query: dict[str, Any] = {
-            "backupType": location.backup_type, "target": location.target, "cluster": cluster, "datacenter": datacenter
-        }  # fmt: skip
-        if (endpoint := location.endpoint) is not None:
-            query |= msgspec.to_builtins(endpoint)
-            query["endpointUrl"] = query.pop("url", "")
-        if location.options is not None and location.options.requester_pays:
-            query["requesterPays"] = True
-        query = {k: str(v).lower() if isinstance(v, bool) else v for k, v in query.items() if v not in (None, "")}
-        path = f"/v1/catalog/backups/{quote(tag, safe='')}?{urlencode(query)}"
+        """What the bucket says of one backup: the only one of this tag, where its names are not given. With
+        ``manifests`` every node's is there, too. AgentRefused with the store's reason, ``BackupNotFound``,
+        ``BackupAmbiguous`` or ``ManifestMissing``.
+        """
+        wanted = {"cluster": cluster, "datacenter": datacenter, "manifests": manifests or ""}
+        path = f"/v1/catalog/backups/{quote(tag, safe='')}?{_query(location, wanted)}"
         return await self._call(address, "GET", path, ClusterRecord, timeout=_CATALOG_TIMEOUT)
+
+    async def backup_names(self, address: Address, location: Location, *, limit: int) -> BackupNames:
+        """What the bucket's backups are called, the newest ``limit`` of them."""
+        path = f"/v1/catalog/names?{_query(location, {'limit': limit})}"
+        return await self._call(address, "GET", path, BackupNames, timeout=_CATALOG_TIMEOUT)
 
     async def _call(
         self,
@@ -240,6 +248,17 @@ class Agents:
         raise AgentRefused(
             refusal.reason or "AgentRefused", refusal.error or f"the agent of {address.pod} answered {status}"
         )
+
+
+def _query(location: Location, wanted: dict[str, Any]) -> str:
+    """Where to look, as the catalog's routes read it, and what for; without what is empty."""
+    query: dict[str, Any] = {"backupType": location.backup_type, "target": location.target, **wanted}
+    if (endpoint := location.endpoint) is not None:
+        query |= msgspec.to_builtins(endpoint)
+        query["endpointUrl"] = query.pop("url", "")
+    if location.options is not None and location.options.requester_pays:
+        query["requesterPays"] = True
+    return urlencode({k: str(v).lower() if isinstance(v, bool) else v for k, v in query.items() if v not in (None, "")})
 
 
 def _refusal(content: bytes) -> _Refusal:

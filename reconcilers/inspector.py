@@ -7,6 +7,7 @@ takes it for a node.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from controller.builtin import PODS
@@ -18,6 +19,7 @@ from reconcilers.api.backup import BACKUPS
 from reconcilers.api.common import API_VERSION
 from reconcilers.api.datacenter import DATACENTERS
 from reconcilers.api.restore import RESTORES
+from reconcilers.datacenter import meta
 from reconcilers.datacenter import pod as datacenter_pod
 from reconcilers.datacenter.layout import layout_of
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _LIFETIME = 900  # seconds; should nobody delete it, the kubelet ends it
 _VOLUMES = ("agent", "tmp-sidecar")
+_STATE = {"name": "AGENT_STATE_DIR", "value": "/tmp/agent"}  # noqa: S108  there is no data volume
+_LONGEST_NAME = 253
 
 
 _SUFFIXES = {RESTORES.kind: "inspector", BACKUPS.kind: "backup-inspector", DATACENTERS.kind: "catalog-inspector"}
@@ -37,27 +41,22 @@ _SUFFIXES = {RESTORES.kind: "inspector", BACKUPS.kind: "backup-inspector", DATAC
 
 def name_of(owner: Kind) -> str:
     """Objects of two kinds may have one name, their inspectors not."""
-    return f"{owner.metadata.name}-{_SUFFIXES[owner.kind]}"
+    suffix = _SUFFIXES[owner.kind]
+    name = owner.metadata.name
+    if len(name) + len(suffix) >= _LONGEST_NAME:
+        name = f"{name[:200]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
+    return f"{name}-{suffix}"
 
 
 def build(owner: Kind, datacenter: CassandraDataCenter) -> dict[str, Any]:
     """Pure: what is left of a node's pod without Cassandra, as a child of ``owner``."""
-    layout = layout_of(datacenter, cluster_name="-", datacenter_name="-")
-    whole = datacenter_pod.template(datacenter, layout, layout.racks[0])["spec"]
-    sidecar = next(c for c in whole["containers"] if c["name"] == labels.SIDECAR_CONTAINER)
-    env = [e for e in sidecar["env"] if "resourceFieldRef" not in e.get("valueFrom", {})]
-    mounts = [m for m in sidecar["volumeMounts"] if _kept(m["name"])]
-    kept = (
-        "serviceAccountName", "automountServiceAccountToken", "enableServiceLinks", "securityContext",
-        "imagePullSecrets", "tolerations", "priorityClassName",
-    )  # fmt: skip
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": name_of(owner),
             "namespace": owner.metadata.namespace,
-            "labels": {labels.INSPECTOR: owner.metadata.name},
+            "labels": {labels.INSPECTOR: meta.label_value(owner.metadata.name)},
             "ownerReferences": [
                 {
                     "apiVersion": API_VERSION,
@@ -69,22 +68,36 @@ def build(owner: Kind, datacenter: CassandraDataCenter) -> dict[str, Any]:
                 }
             ],
         },
-        "spec": {
-            **{key: whole[key] for key in kept if key in whole},
-            "restartPolicy": "OnFailure",
-            "activeDeadlineSeconds": _LIFETIME,
-            "terminationGracePeriodSeconds": 1,
-            "containers": [
-                {
-                    **{key: value for key, value in sidecar.items() if key != "livenessProbe"},
-                    "args": ["agent", "inspect"],
-                    "env": env,
-                    "volumeMounts": mounts,
-                    "readinessProbe": {**sidecar["readinessProbe"], "periodSeconds": 1},
-                }
-            ],
-            "volumes": [v for v in whole["volumes"] if _kept(v["name"])],
-        },
+        "spec": pod_spec(datacenter),
+    }
+
+
+def pod_spec(datacenter: CassandraDataCenter, *, lifetime: int = _LIFETIME) -> dict[str, Any]:
+    """``lifetime``: seconds."""
+    layout = layout_of(datacenter, cluster_name="-", datacenter_name="-")
+    whole = datacenter_pod.template(datacenter, layout, layout.racks[0])["spec"]
+    sidecar = next(c for c in whole["containers"] if c["name"] == labels.SIDECAR_CONTAINER)
+    env = [e for e in sidecar["env"] if "resourceFieldRef" not in e.get("valueFrom", {})]
+    mounts = [m for m in sidecar["volumeMounts"] if _kept(m["name"])]
+    kept = (
+        "serviceAccountName", "automountServiceAccountToken", "enableServiceLinks", "securityContext",
+        "imagePullSecrets", "tolerations", "priorityClassName",
+    )  # fmt: skip
+    return {
+        **{key: whole[key] for key in kept if key in whole},
+        "restartPolicy": "OnFailure",
+        "activeDeadlineSeconds": lifetime,
+        "terminationGracePeriodSeconds": 1,
+        "containers": [
+            {
+                **{key: value for key, value in sidecar.items() if key != "livenessProbe"},
+                "args": ["agent", "inspect"],
+                "env": datacenter_pod.merge_env(env, [_STATE]),
+                "volumeMounts": mounts,
+                "readinessProbe": {**sidecar["readinessProbe"], "periodSeconds": 1},
+            }
+        ],
+        "volumes": [v for v in whole["volumes"] if _kept(v["name"])],
     }
 
 

@@ -13,6 +13,7 @@ CLUSTER = f"{PREFIX}/cluster"
 RACK = f"{PREFIX}/rack"
 DATACENTER_UID = f"{PREFIX}/datacenterUID"
 INSPECTOR = f"{PREFIX}/inspector"  # on helper pods, which must never look like a node
+GARBAGE = f"{PREFIX}/garbage"  # on what is remembered of a place in a bucket that has some
 
 CASSANDRA_CONTAINER = "cassandra"
 SIDECAR_CONTAINER = "sidecar"

@@ -13,6 +13,9 @@ A key carries size, checksum and epoch, so no object is ever overwritten: equal 
 another upload of them gets another key. A try that must not write a key again uses the epoch ``<epoch>x<try>``.
 ``crc`` is Cassandra's own Digest (CRC32) for ``Data.db``, CRC32C for the rest.
 
+An encrypted object has ``e<key id>-<keyed hash>`` in place of ``crc`` or ``hash``, so it is never taken for one of
+another key or for a plain one; ``size`` is that of what is in it. See docs/encrypt.md.
+
 ``b~…`` is a bundle: the components of one SSTable that have at most ``BUNDLED`` bytes each, one after the other in the
 order of their names, with nothing before, between or after them. The manifest says where each begins. Where a few of
 them changed, a delta holds those alone, and the manifest names members of it and of older bundles. ``hash`` is the
@@ -34,6 +37,7 @@ from agent.catalog.codec import (
     encode,
     find_sstables,
 )
+from agent.catalog.encoding import FRAME, OVERHEAD, PLAIN, Encoding, encoded_identity, encoded_size, encoding_in, frames
 from agent.catalog.keys import (
     NodePath,
     TablePath,
@@ -52,6 +56,7 @@ from agent.catalog.keys import (
     schema_key,
     size_in,
     split_key,
+    stored_size,
     table_prefix,
     unescape,
 )
@@ -61,6 +66,7 @@ from agent.catalog.manifest import (
     DATA,
     FORMAT,
     MANIFEST_FORMAT,
+    PLAIN_FORMAT,
     Component,
     Manifest,
     Owner,
@@ -70,6 +76,7 @@ from agent.catalog.manifest import (
     Table,
     Totals,
 )
+from agent.catalog.packed import like
 from agent.catalog.references import read_references
 
 __all__ = [
@@ -77,10 +84,15 @@ __all__ = [
     "BUNDLED",
     "DATA",
     "FORMAT",
+    "FRAME",
     "MANIFEST_FORMAT",
     "MAX_MANIFEST",
     "MAX_OBJECT",
+    "OVERHEAD",
+    "PLAIN",
+    "PLAIN_FORMAT",
     "Component",
+    "Encoding",
     "Manifest",
     "NodePath",
     "Owner",
@@ -103,18 +115,24 @@ __all__ = [
     "derived_epoch",
     "digest",
     "encode",
+    "encoded_identity",
+    "encoded_size",
+    "encoding_in",
     "escape",
     "file_name",
     "find_sstables",
+    "frames",
     "identity",
     "invalid",
     "is_bundle",
+    "like",
     "owns_epoch",
     "read_references",
     "record_key",
     "schema_key",
     "size_in",
     "split_key",
+    "stored_size",
     "table_prefix",
     "unescape",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+from array import array
 from typing import TYPE_CHECKING
 
-from agent.catalog.keys import is_bundle, size_in, split_key
+from agent.catalog.keys import is_bundle, size_in, split_key, stored_size
 from agent.catalog.manifest import MANIFEST_FORMAT
 from agent.errors import AgentError, Reason
 
@@ -26,7 +27,12 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,221}\Z")
 def check_manifest(manifest: Manifest) -> None:
     """Names that climb out, sizes that do not add up, objects that are not there: ManifestInvalid."""
     _check_format(manifest.format)
-    bundles = [_check_object(stored) for stored in manifest.objects]
+    bundles: list[bool] = []
+    contents = array("Q")  # bytes of what is in each
+    for stored in manifest.objects:
+        identity = _check_object(stored)
+        bundles.append(is_bundle(identity))
+        contents.append(size_in(identity))
     seen: dict[TablePath, set[str]] = {}
     owned = bytearray(len(bundles))  # an SSTable has something of the object
     shared: set[int] = set()
@@ -41,7 +47,7 @@ def check_manifest(manifest: Manifest) -> None:
             if len({component.name for component in components}) < len(components):
                 raise invalid(f"a component of {sstable.name} is in it twice")
             for component in components:
-                _check_component(component, manifest.objects, bundles)
+                _check_component(component, bundles, contents)
             _check_ranges(manifest, [components])
             for index in {component.object for component in components if component.size}:
                 if owned[index]:
@@ -67,14 +73,14 @@ def _check_format(found: int) -> None:
         raise invalid(f"it has format {found}, this agent reads 1 to {MANIFEST_FORMAT}")
 
 
-def _check_object(stored: StoredObject) -> bool:
-    """True for a bundle."""
+def _check_object(stored: StoredObject) -> str:
+    """Its identity."""
     found, _ = split_key(stored.key)
-    if not found or not {"", ".", ".."}.isdisjoint(stored.key.split("/")) or stored.size != size_in(found):
+    if not found or not {"", ".", ".."}.isdisjoint(stored.key.split("/")) or stored.size != stored_size(found):
         raise invalid(f"odd object {stored.key!r} of {stored.size} bytes")
     if not -1 <= stored.crc32c < 1 << 32:
         raise invalid(f"odd checksum of {stored.key!r}")
-    return is_bundle(found)
+    return found
 
 
 def _check_table(table: Table) -> None:
@@ -83,15 +89,15 @@ def _check_table(table: Table) -> None:
         raise invalid(f"odd table {table.path.relative!r}")
 
 
-def _check_component(component: Component, objects: list[StoredObject], bundles: list[bool]) -> None:
+def _check_component(component: Component, bundles: list[bool], contents: array[int]) -> None:
     """One of no bytes has no object. A plain object is one component, a bundle's members lie inside of it."""
     if not _COMPONENT.match(component.name):
         raise invalid(f"odd component {component.name!r}")
     if component.size == 0 and component.object == -1:
         return
-    if not 0 <= component.object < len(objects) or component.size <= 0 or not 0 <= component.crc < 1 << 32:
+    if not 0 <= component.object < len(bundles) or component.size <= 0 or not 0 <= component.crc < 1 << 32:
         raise invalid(f"{component.name} points at no object")
-    whole = objects[component.object].size
+    whole = contents[component.object]
     if component.offset < 0 or component.offset + component.size > whole:
         raise invalid(f"{component.name} reaches past its object")
     if not bundles[component.object] and component.size != whole:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from agent.catalog.encoding import encoded_size, encoding_in
 from agent.errors import AgentError, Reason
 
 if TYPE_CHECKING:
@@ -16,7 +17,11 @@ _ODD = re.compile(rb"[^A-Za-z0-9._+-]")
 _TAG = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _EPOCH_LENGTH, _ATTEMPT_LENGTH = 32, 8
 _EPOCH = re.compile(r"[A-Za-z0-9]{1,32}\Z")
-_IDENTITY = re.compile(r"[^~]+/(?:b~(?P<bundle>[0-9]{1,19})-[0-9a-f]{32}|[^/~]+~(?P<plain>[0-9]{1,19})-[0-9a-f]{8})\Z")
+_ENCRYPTED = "e[0-9a-f]{16}-[0-9a-f]{32}"
+_IDENTITY = re.compile(
+    rf"[^~]+/(?:b~(?P<bundle>[0-9]{{1,19}})-(?:[0-9a-f]{{32}}|{_ENCRYPTED})"
+    rf"|[^/~]+~(?P<plain>[0-9]{{1,19}})-(?:[0-9a-f]{{8}}|{_ENCRYPTED}))\Z"
+)
 
 
 def escape(name: str) -> str:
@@ -160,8 +165,13 @@ def split_key(key: str) -> tuple[str, str]:
     return (head, epoch) if _EPOCH.match(epoch) and _IDENTITY.match(head) else ("", "")
 
 
-def size_in(identity_: str) -> int:
+def stored_size(identity_: str) -> int:
     """The object's size in bytes; -1 for what is no identity."""
+    return encoded_size(size, encoding_in(identity_)) if (size := size_in(identity_)) >= 0 else -1
+
+
+def size_in(identity_: str) -> int:
+    """Bytes of what is in the object, which are its own where it is not encoded; -1 for what is no identity."""
     found = _IDENTITY.match(identity_)
     return int(found["bundle"] or found["plain"]) if found else -1
 

@@ -8,7 +8,9 @@ from agent.catalog.keys import TablePath
 from agent.protocol import Wire
 
 FORMAT = 1  # of records and pending lists
-MANIFEST_FORMAT = 2  # 1 had an object a component; 2 has bundles, and those as well
+# 1 had an object a component; 2 has bundles, and those as well; 3 has encoded objects, where there are any.
+MANIFEST_FORMAT = 3
+PLAIN_FORMAT = 2
 DATA = "Data.db"
 BUNDLED = 1 << 20  # bytes; a larger component is an object of its own
 BUNDLE = 16 << 20  # bytes; what does not fit goes into another bundle: they are sent from memory
@@ -18,7 +20,8 @@ class Component(msgspec.Struct, array_like=True):
     """A file of an SSTable.
 
     ``object`` indexes ``Manifest.objects``; -1: a file of no bytes, which has no object.
-    ``crc`` is CRC32 for Data.db and CRC32C for the rest. ``offset`` is where it starts in its object, a bundle.
+    ``crc`` is CRC32 for Data.db and CRC32C for the rest; of what is encrypted it is masked (agent/coding.py).
+    ``offset`` is where it starts in its object, a bundle, before that was encoded.
     """
 
     name: str
@@ -51,9 +54,9 @@ class Table(Wire):
 
 
 class StoredObject(msgspec.Struct, array_like=True):
-    """``key`` is relative to the node's root.
+    """``key`` is relative to the node's root. ``size`` and ``crc32c`` are of the object as the store has it.
 
-    ``crc32c`` of the whole object where its components do not tell it, as with a Data.db in it; -1: not known.
+    ``crc32c`` where its components do not tell it, as with a Data.db in it; -1: not known.
     """
 
     key: str
@@ -98,6 +101,7 @@ class Manifest(Wire):
     )  # of cassandra.yaml, what a restore must carry over
     totals: Totals = msgspec.field(default_factory=Totals)
     entities: list[str] = msgspec.field(default_factory=list)  # that the backup is of (agent/scope.py); none is all
+    key_ids: list[str] = msgspec.field(default_factory=list)  # without these keys it cannot be restored
 
 
 class Pending(Wire):

@@ -22,6 +22,11 @@ def packed(components: list[Component]) -> list[Component]:
     return cast("list[Component]", _Packed(_shared(tuple(one.name for one in components)), rows))
 
 
+def like(before: list[Component], components: list[Component]) -> list[Component]:
+    """Packed where those before were."""
+    return packed(components) if type(before) is not list else components
+
+
 class _Packed(Sequence[Component]):
     __slots__ = ("_names", "_rows")
 

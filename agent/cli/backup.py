@@ -46,6 +46,7 @@ def add_options(parser: ArgumentParser) -> None:
     options.add_scope(parser, node=True)
     options.add_data(parser)
     node.add_options(parser)
+    options.add_keys(parser, writes=True)
     options.add_transfer(parser)
 
 
@@ -89,7 +90,10 @@ class _Backup:
         return {
             Kind.SNAPSHOT: SnapshotHandler(snapshots, lambda: runner[0].operations),
             Kind.BACKUP: BackupHandler(
-                snapshots, self.open_store, settings=lambda: configuration.carried_settings(self.node.config_dir)
+                snapshots,
+                self.open_store,
+                settings=lambda: configuration.carried_settings(self.node.config_dir),
+                codings=options.codings(self.arguments),
             ),
             Kind.COMMIT: CommitHandler(self.open_store),
         }
@@ -175,9 +179,10 @@ def _tell(backup: _Backup, run: Run, sent: NodeDigest, operation: Operation) -> 
 
 async def _dry_run(arguments: Namespace, console: Console, open_store: Opener, found: Node, tag: str) -> int:
     location = options.location(arguments)
+    coding = await asyncio.to_thread(options.codings(arguments))
     planned = await plan(
         open_store, location, found, tag,
-        snapshot=arguments.snapshot, full=arguments.full, entities=options.entities(arguments),
+        snapshot=arguments.snapshot, full=arguments.full, coding=coding, entities=options.entities(arguments),
     )  # fmt: skip
     console.value({"tag": tag, "node": found.name, "dryRun": True, **msgspec.to_builtins(planned)})
     console.line(f"{tag}: {files(planned.send_files)}, {size(planned.send_bytes)} would be sent")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from agent.cache import Known
     from agent.cli.node import Node
+    from agent.coding import Coding
     from agent.protocol import Location
     from agent.sstables import Snapshot
     from agent.stores import Opener
@@ -41,6 +42,7 @@ async def plan(
     *,
     snapshot: str | None,
     full: bool,
+    coding: Coding,
     entities: Sequence[str] = (),
 ) -> Planned:
     """Of ``snapshot``, else of what the tables have now. SnapshotTagExists when the backup could not be made."""
@@ -54,7 +56,7 @@ async def plan(
         else:
             scanned = await asyncio.to_thread(sstables.scan, node.data_dirs, snapshot)
         known = await asyncio.to_thread(node.snapshots.checksums.load)
-        found = await asyncio.to_thread(_fill, scanned, node.facts.host_id, known, full=full)
+        found = await asyncio.to_thread(_fill, scanned, node.facts.host_id, known, full=full, coding=coding)
         async with closing(store.list(path.root + catalog.data_prefix(node.facts.host_id))) as listing:
             async for meta in listing:
                 found.see(meta.key.removeprefix(path.root), meta.size)
@@ -66,11 +68,11 @@ async def plan(
     )  # fmt: skip
 
 
-def _fill(snapshot: Snapshot, host_id: str, known: Known, *, full: bool) -> Plan:
+def _fill(snapshot: Snapshot, host_id: str, known: Known, *, full: bool, coding: Coding) -> Plan:
     if not any(table.sstables for table in snapshot.tables):
         message = "there is no SSTable at all: this is no running node's data"
         raise AgentError(Reason.NOTHING_TO_BACK_UP, message)
-    found = Plan(host_id, "none", full=full)
+    found = Plan(host_id, "none", full=full, coding=coding)
     for table in snapshot.tables:
         for sstable in table.sstables.values():
             try:

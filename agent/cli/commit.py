@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from agent import records
+from agent import discovery, records
 from agent.catalog import NodePath
-from agent.cli import catalogs, options, progress
+from agent.cli import options, progress
 from agent.cli.console import Exit, UsageError, size
 from agent.cli.run import locked, running
 from agent.errors import AgentError, Reason
@@ -44,7 +44,7 @@ async def run(arguments: Namespace, console: Console, open_store: Opener) -> int
         if await records.find_record(store, cluster, tag, datacenter) is not None:
             message = f"{store.name} has the backup {tag} of {datacenter} already: nothing is left to commit"
             raise AgentError(Reason.SNAPSHOT_TAG_EXISTS, message)
-        names = await catalogs.nodes(store, cluster, datacenter, tag)
+        names = await discovery.nodes(store, cluster, datacenter, tag)
         if len(names) != arguments.nodes:
             found = f"{len(names)} nodes of {datacenter} have a backup {tag} ({', '.join(names) or 'none'})"
             raise AgentError(Reason.MANIFEST_MISSING, f"{found}, not {arguments.nodes}: back up the others first")

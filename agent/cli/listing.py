@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent import records
+from agent import discovery, records
 from agent.catalog import NodePath
 from agent.cli import catalogs, options
-from agent.cli.catalogs import Broken
 from agent.cli.console import Exit, files, size
+from agent.discovery import Broken
 from agent.errors import AgentError
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ async def run_list(arguments: Namespace, console: Console, open_store: Opener) -
     """As it comes: a bucket of ten thousand backups begins to print at once."""
     broken = count = 0
     async with open_store(options.location(arguments)) as store:
-        names = [arguments.cluster] if arguments.cluster else await catalogs.clusters(store)
+        names = [arguments.cluster] if arguments.cluster else await discovery.clusters(store)
         for cluster in names:
-            async for found in catalogs.find_records(store, cluster):
+            async for found in discovery.find_records(store, cluster):
                 if isinstance(found, Broken):
                     broken += 1
                     console.item({"key": found.key, "error": {"reason": found.reason, "message": found.message}})
@@ -95,9 +95,12 @@ async def run_show(arguments: Namespace, console: Console, open_store: Opener) -
             console.line(
                 f"{node.node}  rack {node.rack}, {node.tokens} tokens, {files(node.files)}, {size(node.bytes)}"
             )
+            if manifest.key_ids:
+                console.line(f"  encrypted, the key is {', '.join(manifest.key_ids)}")
             for table in tables:
                 console.line(f"  {table['table']:<48} {size(table['bytes']):>12}  {table['sstables']} SSTables")
-            found.append(_node(node) | {"tables": tables, "totals": msgspec.to_builtins(manifest.totals)})
+            more = {"tables": tables, "totals": msgspec.to_builtins(manifest.totals), "keyIds": manifest.key_ids}
+            found.append(_node(node) | more)
     console.value(_record(record) | {"nodes": found})
     return Exit.FINDINGS if failed else Exit.DONE
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent import catalog, scope
+from agent import catalog, coding, scope
 from agent.cli.console import UsageError
 from agent.errors import AgentError
 from agent.protocol import Endpoint, Location
@@ -17,6 +17,8 @@ from backends.registry import OPENERS
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping
+
+    from agent.coding import Codings
 
 _SIZE = re.compile(r"(?P<count>\d{1,15})(?P<unit>[KMGT]?)(?:i?B)?(?:/s)?\Z", re.IGNORECASE)
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -115,6 +117,18 @@ def entities(arguments: Namespace) -> list[str]:
         return scope.checked(names)
     except AgentError as error:
         raise UsageError(error.message) from error
+
+
+def add_keys(parser: ArgumentParser, *, writes: bool = False) -> None:
+    parser.add_argument(
+        "--encryption-keys", type=Path, metavar="PATH", default=os.environ.get("AGENT_ENCRYPTION_KEYS") or None,
+        help=f"a key's file or a directory of several{', of which the last by name encrypts' if writes else ''}; by"
+        " default $AGENT_ENCRYPTION_KEYS, and none where that is not set",
+    )  # fmt: skip
+
+
+def codings(arguments: Namespace) -> Codings:
+    return coding.from_files(None if arguments.encryption_keys is None else Path(arguments.encryption_keys))
 
 
 def add_dry_run(parser: ArgumentParser) -> None:

@@ -44,6 +44,7 @@ def add_options(parser: ArgumentParser) -> None:
     options.add_location(parser)
     options.add_scope(parser)
     options.add_data(parser)
+    options.add_keys(parser)
     options.add_transfer(parser)
 
 
@@ -56,6 +57,7 @@ async def run(arguments: Namespace, console: Console, open_store: Opener) -> int
         if arguments.dry_run:
             path = NodePath(record.cluster, record.datacenter, node.node)
             manifest = await records.read_manifest(store, path, record.tag, node.digest)
+            await asyncio.to_thread(lambda: options.codings(arguments)().check(manifest.objects))
             tables = restore.wanted(manifest, include_auth=not arguments.without_auth)
             sizes = [one.size for table in tables for sstable in table.sstables for one in sstable.components]
             return await asyncio.to_thread(_tell_plan, console, data_dirs, record, node, sizes)
@@ -72,7 +74,7 @@ async def run(arguments: Namespace, console: Console, open_store: Opener) -> int
         try:
             if not again:
                 await asyncio.to_thread(_check_empty, data_dirs)
-            handler = RestoreHandler(open_store, data_dirs, state_dir)
+            handler = RestoreHandler(open_store, data_dirs, state_dir, codings=options.codings(arguments))
             async with running(state_dir, {Kind.RESTORE: handler}, progress.choose(console)) as runner:
                 operation = await runner.do(f"{begun.id}-restore", Kind.RESTORE, plan)
                 await runner.forget(f"{begun.id}-restore")

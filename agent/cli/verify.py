@@ -41,10 +41,12 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir", type=Path, action="append", metavar="DIR", help="Cassandra's data directory, to heal from"
     )
+    options.add_keys(parser)
 
 
 def handler(open_store: Opener, arguments: Namespace, state_dir: Path) -> Handler:
-    return VerifyHandler(open_store, options.data_dirs(arguments) if arguments.data_dir else (), state_dir)
+    data_dirs = options.data_dirs(arguments) if arguments.data_dir else ()
+    return VerifyHandler(open_store, data_dirs, state_dir, codings=options.codings(arguments))
 
 
 def spec(arguments: Namespace, _run: Run) -> VerifySpec:

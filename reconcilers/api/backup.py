@@ -77,6 +77,21 @@ _NAME = "[A-Za-z0-9_]+"
 _ENTITY = rf"{_NAME}(\.{_NAME})?"
 _OWN = "system and system_traces"
 _NOT_OWN = "{0} != 'system' && {0} != 'system_traces'"
+_OF_A_RUN = (
+    "keyspaces", "tables", "entities", "encryption", "storageClass", "tags", "objectLock", "nodeFailurePolicy",
+    "minNodes",
+)  # fmt: skip
+_IMPORTS = "has(self.importExisting) && self.importExisting"
+IMPORT_RULES = (
+    Rule(
+        f"!({_IMPORTS}) || !({' || '.join(f'has(self.{field})' for field in _OF_A_RUN)})",
+        f"importExisting takes a backup as it is: leave out {', '.join(_OF_A_RUN)}",
+    ),
+    Rule(
+        f"({_IMPORTS}) || !(has(self.sourceCluster) || has(self.sourceDatacenter))",
+        "sourceCluster and sourceDatacenter have a meaning with importExisting only",
+    ),
+)
 
 
 class BackupSpec(Api, kw_only=True):
@@ -104,6 +119,7 @@ class BackupSpec(Api, kw_only=True):
             "!has(self.objectLock) || (has(self.backupType) && self.backupType == 'AWS_S3')",
             "objectLock is for AWS_S3; elsewhere set the retention on the bucket or container",
         ),
+        *IMPORT_RULES,
     )
     backup_type: Annotated[BackupType, doc("Kind of the store: AWS_S3, GCP_BLOB, AZURE_BLOB or FILE.")]
     target: common.Target
@@ -245,8 +261,23 @@ class BackupSpec(Api, kw_only=True):
         ),
     ] = Verify.SIZE
     import_existing: Annotated[
-        bool, doc("Whether this object only registers a backup that the store holds already. False by default.")
+        bool,
+        doc(
+            "Whether this object only registers the backup of its tag that the store holds already. The selector then "
+            "finds a datacenter whose credentials reach the store. False by default."
+        ),
     ] = False
+    source_cluster: Annotated[
+        str, doc("With importExisting: the cluster whose backup is meant, where several have this tag.", maxLength=253)
+    ] = ""
+    source_datacenter: Annotated[
+        str,
+        doc(
+            "With importExisting: the datacenter whose backup is meant, by its name in Cassandra, where several have "
+            "this tag.",
+            maxLength=253,
+        ),
+    ] = ""
     status: Annotated[str, doc("Ignored. Accepted because early versions of this API had it here.")] = ""
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from controller.conditions import Condition  # noqa: TC001  msgspec reads the annotation at run time
 from reconcilers.api import common, kubernetes
+from reconcilers.api.access import Access  # noqa: TC001  msgspec reads the annotation at run time
 from reconcilers.api.common import Api, Endpoint, ObjectReference
 from reconcilers.api.describe import doc
 
@@ -37,6 +38,7 @@ FINAL_PHASES = frozenset(
         BackupPhase.FAILED,
         BackupPhase.FAILED_VALIDATION,
         BackupPhase.CANCELLED,
+        BackupPhase.DELETING,  # after one of the others: what it left in the store is being removed
     }
 )
 
@@ -58,6 +60,9 @@ class BackupDatacenter(Api, kw_only=True):
     datacenter_name: Annotated[str, doc("Cassandra's name of the datacenter, a part of the path in the store.")] = ""
     nodes: Annotated[int, doc("How many of its nodes are in the backup.")] = 0
     phase: common.Phase = ""
+    access: Annotated[
+        Access | None, doc("How its store is reached when the datacenter is gone, for the deletion of this backup.")
+    ] = None
 
 
 class BackupNode(Api, kw_only=True):
@@ -112,6 +117,9 @@ class BackupStatus(Api, kw_only=True):
     time_left: Annotated[str, doc("How long the upload will take at that rate, such as 3m20s.")] = ""
     effective_selector: Annotated[str, doc("The label selector that was used.")] = ""
     snapshot_tag: Annotated[str, doc("Name of the backup in the store.")] = ""
+    backup_id: Annotated[
+        str, doc("By what the store knows who wrote it: of an imported backup, the UID of the object that made it.")
+    ] = ""
     location: Annotated[str, doc("Where it is kept, such as s3://bucket/prefix.")] = ""
     layout_version: Annotated[int, doc("Version of the layout in the store.")] = 0
     cassandra_version: Annotated[str, doc("Version of Cassandra, as the nodes said.")] = ""
@@ -126,7 +134,7 @@ class BackupStatus(Api, kw_only=True):
     conditions: Annotated[
         list[Condition],
         doc(
-            "Accepted, Running, Complete, Failed, StorageReachable, DestinationShared, Verified, Restorable.",
+            "Accepted, Running, Complete, Failed, StorageReachable, DestinationShared, Verified, Restorable, Deleting.",
             shape=kubernetes.Condition,
             list_map="type",
         ),

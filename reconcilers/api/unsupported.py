@@ -42,8 +42,6 @@ _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
     },
     backup.BackupSpec: {
         "credentials_secret_ref": (),
-        "deletion_policy": (),
-        "import_existing": (),
     },
     restore.RestoreSource: {"credentials_secret_ref": ()},
     restore.RestoreSpec: {

@@ -13,12 +13,13 @@ from controller.clock import rfc3339
 from controller.reconcile import Done, RequeueAfter
 from controller.resource import Key
 from reconcilers import labels
-from reconcilers.api.backup import BACKUPS, CassandraBackup
+from reconcilers.api.backup import BACKUPS, CassandraBackup, DeletionPolicy
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
 from reconcilers.api.restore import FINAL_PHASES as ENDED
 from reconcilers.api.unsupported import unsupported
 from reconcilers.backup import lock, partial, ttl, verify
 from reconcilers.backup import status as said
+from reconcilers.backup.delete import left_something
 from reconcilers.backup.policy import overdue
 from reconcilers.backup.run import Run
 
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     from controller.recorder import Recorder
     from controller.store import Store
     from reconcilers.api.restore import CassandraRestore
+    from reconcilers.backup.delete import Deletion
+    from reconcilers.backup.importing import Importer
     from reconcilers.backup.nodes import Nodes
     from reconcilers.backup.select import Selector
 from reconcilers.status_writer import SLOT, StatusWriter
 
+_RELEASED_AFTER = 3600  # seconds after its end: older ones are not looked at again when an operator starts
 _LOOK_AGAIN = 5.0  # counters and deadlines are looked at this often; nothing is written unless something changed
 
 
@@ -47,6 +51,8 @@ class BackupReconciler:
         restores: Store[CassandraRestore],
         selector: Selector,
         nodes: Nodes,
+        deletion: Deletion,
+        importer: Importer,
         recorder: Recorder,
         clock: Clock,
         session: str,
@@ -56,9 +62,12 @@ class BackupReconciler:
         self._restores = restores
         self._selector = selector
         self._nodes = nodes
+        self._deletion = deletion
+        self._importer = importer
+        self._released: dict[Key, str] = {}  # the UID of a backup that holds no lease
+        self._recorder = recorder
         self._clock = clock
         self._session = session
-        self._recorder = recorder
         self._status = StatusWriter(
             BACKUPS, CassandraBackup, client=client, store=backups, recorder=recorder, clock=clock
         )
@@ -67,13 +76,14 @@ class BackupReconciler:
         backup = self._status.current(key)
         if backup is None:
             self._forget(key)
+            self._released.pop(key, None)
             return Done()
         run = Run(backup, self._clock.now())
         if run.ended or (backup.metadata.deletion_timestamp and not run.status.nodes):
             return await self._settle(run)
         if backup.metadata.deletion_timestamp and not run.aborting:
             run.abort("Deleted", "the object was deleted while the backup ran")
-        outcome = await self._advance(run)
+        outcome = await (self._importer.advance(run) if run.spec.import_existing else self._advance(run))
         return await self._save(run, outcome)
 
     async def _advance(self, run: Run) -> Outcome:
@@ -198,19 +208,42 @@ class BackupReconciler:
         return None if finished else RequeueAfter(_LOOK_AGAIN, run.status.phase)
 
     async def _settle(self, run: Run) -> Outcome:
-        """Ended, or never begun: hold nothing any more. The finalizer goes last, so its absence says all is done."""
+        """Ended, or never begun: hold nothing any more, but the finalizer while there is data to be deleted with it."""
+        meta, held = run.backup.metadata, labels.BACKUP_FINALIZER in run.backup.metadata.finalizers
+        await self._release(run)
+        keep = left_something(run.status)
+        if meta.deletion_timestamp and held and keep and run.spec.deletion_policy == DeletionPolicy.DELETE:
+            if (outcome := await self._deletion.advance(run)) is not None:
+                return await self._status.save(
+                    run.backup, run.backup.status, run.status, outcome, urgent=True, events=run.events
+                )
+            for type_, reason, message in run.events:
+                self._recorder.event(BACKUPS, run.backup, type_, reason, message)
         self._forget(run.key)
-        if labels.BACKUP_FINALIZER in run.backup.metadata.finalizers:
+        if keep and not meta.deletion_timestamp:
+            await finalizer.add(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
+        elif held:
+            await finalizer.remove(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
+            return Done()  # the change of the object wakes this key
+        return await ttl.expire(run, self._client, self._recorder)
+
+    async def _release(self, run: Run) -> None:
+        """Once in a process is enough: whoever wants the lease takes it over from a backup that ended."""
+        if self._released.get(run.key) == run.uid:
+            return
+        if not overdue(said.moment(run.status.completion_time), _RELEASED_AFTER, run.now):
             for datacenter in run.status.datacenters:
                 await lock.release(self._client, Key(run.key.namespace, datacenter.name), run.uid)
-            await finalizer.remove(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
-            return Done()
-        return await ttl.expire(run, self._client, self._recorder)
+        self._nodes.forget(run.key)
+        self._released[run.key] = run.uid
 
     async def _save(self, run: Run, outcome: Outcome) -> Outcome:
         if run.outdated:
             return outcome
-        said.summarize(run.status)
+        if not run.spec.import_existing:
+            said.summarize(run.status)
+            if run.ended:
+                await self._deletion.ended(run)
         old, new = run.backup.status, run.status
         return await self._status.save(
             run.backup,
@@ -224,6 +257,7 @@ class BackupReconciler:
 
     def _forget(self, key: Key) -> None:
         self._nodes.forget(key)
+        self._deletion.forget(key)
         self._status.forget(key)
 
     def _alive(self, uid: str) -> bool:

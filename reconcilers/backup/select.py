@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from controller.builtin import PODS
 from controller.errors import Invalid
 from controller.resource import Key
-from reconcilers import labels, locations, pods
-from reconcilers.api import volumes
+from reconcilers import labels, locations, mounts, pods
+from reconcilers.access import access_of
 from reconcilers.api.backup_status import BackupDatacenter, BackupNode, BackupStorage
-from reconcilers.api.common import BackupType
 from reconcilers.backup import partial, selection
 from reconcilers.backup import status as said
 
@@ -73,6 +72,7 @@ class Selector:
                     cluster_name=status.cluster_name,
                     datacenter_name=status.datacenter_name,
                     nodes=len(partial.going(found_nodes)),
+                    access=access_of(datacenter),
                 )
             )
             nodes += found_nodes
@@ -87,13 +87,8 @@ class Selector:
         if datacenter is None or not datacenter.status.cluster_name:
             run.hold("DatacenterNotReady", f"datacenter {name} is not set up yet", warn=True)
             return None
-        extra = datacenter.spec.backup.volumes if datacenter.spec.backup else []
-        if run.spec.backup_type == BackupType.FILE and not volumes.mounted(extra, run.spec.target):
-            run.refuse(
-                "TargetNotMounted",
-                f"target {run.spec.target} is on none of the volumes that the agents of datacenter {name} have "
-                "(its spec.backup.volumes): what is written there goes with the pod",
-            )  # fmt: skip
+        if (lacks := mounts.lacking(datacenter, run.spec.backup_type, run.spec.target)) is not None:
+            run.refuse(lacks.reason, lacks.message)
             return None
         names = {pod.name for pod in chosen}
         left_out = sorted(

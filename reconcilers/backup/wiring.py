@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from controller.controller import Controller
 from controller.resource import Key
-from controller.triggers import only_when, to_mapped, to_self
+from controller.triggers import only_when, to_mapped, to_owner, to_self
 from reconcilers import labels, pods
+from reconcilers.api.backup import BACKUPS
 from reconcilers.api.backup_status import FINAL_PHASES
+from reconcilers.backup.delete import Deletion
+from reconcilers.backup.importing import Importer
 from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
+from reconcilers.errands import Errands
+from reconcilers.garbage.notes import Notes
+from reconcilers.inspector import Inspectors
+from reconcilers.readers import Readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,9 +29,11 @@ if TYPE_CHECKING:
     from controller.objects import HasMetadata, RawObject
     from controller.recorder import Recorder
     from controller.triggers import Trigger
+    from reconcilers.agents import Agents
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.api.restore import CassandraRestore
+    from reconcilers.identity import MasterKey
     from reconcilers.operations import Operations
 
 NAME = "backup"
@@ -37,13 +46,22 @@ def backup_controller(
     datacenters: Informer[CassandraDataCenter],
     restores: Informer[CassandraRestore],
     pod_informer: Informer[RawObject],
+    inspectors: Informer[RawObject],
+    agents: Agents,
     operations: Operations,
+    master: MasterKey,
     recorder: Recorder,
     clock: Clock,
     session: str,
+    garbage_grace: int,
     **options: Any,
 ) -> Controller:
-    """``options`` are Controller's own: workers, timeout, backoff."""
+    """``garbage_grace`` in seconds; ``options`` are Controller's own: workers, timeout, backoff."""
+    errands = Errands(
+        client=client, operations=operations, pod_store=pod_informer.store, helpers=inspectors.store,
+        datacenters=datacenters.store, master=master, clock=clock,
+        wake=lambda key: controller.queue.add(key, reason="agent"),
+    )  # fmt: skip
     reconciler = BackupReconciler(
         client=client,
         backups=backups.store,
@@ -54,6 +72,12 @@ def backup_controller(
             pod_store=pod_informer.store,
             wake=lambda key: controller.queue.add(key, reason="agent"),
             clock=clock,
+        ),
+        deletion=Deletion(client=client, restores=restores.store, errands=errands, notes=Notes(client, garbage_grace)),
+        importer=Importer(
+            datacenters=datacenters.store,
+            agents=agents,
+            readers=Readers(pod_store=pod_informer.store, inspectors=Inspectors(client=client, store=inspectors.store)),
         ),
         recorder=recorder,
         clock=clock,
@@ -74,6 +98,7 @@ def backup_controller(
     controller.watches(backups, to_self())
     relevant: Callable[[Trigger[RawObject]], Trigger[RawObject]] = only_when(_matters)
     controller.watches(pod_informer, relevant(to_mapped(running)))
+    controller.watches(inspectors, to_owner(BACKUPS))
     controller.reads(datacenters)
     return controller.reads(restores)
 

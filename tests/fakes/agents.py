@@ -21,7 +21,10 @@ import msgspec
 from agent.protocol import (
     TOKEN_HEADER,
     ClusterRecord,
+    Collected,
+    CollectSpec,
     Failure,
+    Forgotten,
     Kind,
     Level,
     MissingNode,
@@ -68,6 +71,58 @@ class Refusal(Exception):  # noqa: N818  an answer
 class Bucket:
     manifests: dict[tuple[str, str], str] = field(default_factory=dict)  # (tag, node) -> digest
     records: dict[tuple[str, str, str], ClusterRecord] = field(default_factory=dict)  # (cluster, datacenter, tag)
+    shared: set[str] = field(default_factory=set)  # names of objects that each backup of every node has
+    objects: dict[tuple[str, str], float] = field(default_factory=dict)  # (node, object) -> when it was sent
+    owners: dict[tuple[str, str], str] = field(default_factory=dict)  # (tag, node) -> the backup's id
+    lists: dict[str, tuple[float, set[str]]] = field(default_factory=dict)  # node -> when, candidates
+
+    def needs(self, tag: str) -> set[str]:
+        return {*self.shared, f"only-{tag}"}
+
+    def send(self, tag: str, node: str, backup_id: str, digest: str, now: float) -> None:
+        for name in self.needs(tag):
+            self.objects.setdefault((node, name), now)
+        self.manifests[tag, node] = digest
+        self.owners[tag, node] = backup_id
+
+    def of(self, node: str) -> set[str]:
+        return {name for where, name in self.objects if where == node}
+
+    def forget(self, spec: dict[str, Any]) -> Failure | dict[str, Any]:
+        """As agent/forget.py, but for its hour: the record, then the manifests."""
+        key = spec["cluster"], spec["datacenter"], spec["tag"]
+        record = self.records.get(key)
+        if record is not None and record.backup_id != spec["backupId"]:
+            return Failure(reason="SnapshotTagExists", message=f"the tag {spec['tag']} is another backup's: it stays")
+        self.records.pop(key, None)
+        gone = [k for k in self.manifests if k[0] == spec["tag"] and self.owners.get(k) == spec["backupId"]]
+        for each in gone:
+            del self.manifests[each]
+        left = {node for _, node in self.manifests}
+        empty = sorted({node for node, _ in self.objects} - left)
+        return msgspec.to_builtins(Forgotten(manifests=len(gone), empty=empty))
+
+    def collect(self, spec: dict[str, Any], now: float) -> Failure | dict[str, Any]:
+        """As agent/collector.py: what is on a list that is as old as the grace goes."""
+        wanted = msgspec.convert(spec, CollectSpec)
+        node = wanted.node
+        live = set[str]().union(*(self.needs(tag) for tag, where in self.manifests if where == node))
+        mine, before = self.of(node), now - wanted.grace
+        unneeded = mine - live
+        candidates = {name for name in unneeded if self.objects[node, name] <= before}
+        result = Collected(objects=len(mine), live=len(mine & live), young=len(unneeded - candidates))
+        result.candidates = len(candidates)
+        refused = not wanted.allow_empty if not live else len(candidates) - wanted.expected > 0.5 * len(mine)
+        if candidates and refused:
+            return Failure(reason="CollectRefused", message=f"too much of {node} would go: nothing was deleted")
+        at, listed = self.lists.get(node, (now, set[str]()))
+        if node in self.lists and at <= before:
+            for name in candidates & listed:
+                del self.objects[node, name]
+                result.deleted += 1
+        if node not in self.lists or at <= before:
+            self.lists[node] = now, candidates
+        return msgspec.to_builtins(result)
 
 
 class FakeAgent:
@@ -155,10 +210,17 @@ class FakeAgent:
         self.world.inspected.append(query)
         if self.world.catalog_refusal is not None:
             raise self.world.catalog_refusal
-        found = self.world.bucket.records.get((query["cluster"], query.get("datacenter", ""), tag))
-        if found is None:
+        found = {
+            f"{cluster}/{datacenter}": record
+            for (cluster, datacenter, named), record in self.world.bucket.records.items()
+            if named == tag and cluster == query.get("cluster", cluster)
+            and datacenter == query.get("datacenter", datacenter)
+        }  # fmt: skip
+        if not found:
             raise Refusal(404, f"s3://bucket has no backup {tag}", "BackupNotFound")
-        return found
+        if len(found) > 1:
+            raise Refusal(409, f"s3://bucket has several backups {tag}: {', '.join(found)}", "BackupAmbiguous")
+        return next(iter(found.values()))
 
 
 class Running:
@@ -255,7 +317,7 @@ class Running:
             case Kind.BACKUP:
                 world.note("uploaded", agent.pod)
                 digest = hashlib.sha256(f"{agent.pod}{spec['tag']}".encode()).hexdigest()
-                world.bucket.manifests[spec["tag"], agent.pod] = digest
+                world.bucket.send(spec["tag"], agent.pod, spec["backupId"], digest, world.clock.monotonic())
                 script = self.script
                 self.operation.progress.bytes_done = script.bytes
                 answer = NodeDigest(
@@ -275,11 +337,23 @@ class Running:
                     return Failure(reason="BackupNotFound", message="there is no such manifest")
                 world.note("verified", agent.pod)
                 self.operation.result = msgspec.to_builtins(Verified(level=Level(spec["level"]))) | self.script.result
+            case Kind.FORGET | Kind.COLLECT if not self.script.result:
+                return self._clean()
             case Kind.RESTORE:
                 self.operation.progress.bytes_done = self.operation.progress.bytes
                 self.operation.result = {"restored": True}
             case _:
                 self.operation.result = dict(self.script.result)
+        return None
+
+    def _clean(self) -> Failure | None:
+        world, spec = self.agent.world, self.spec
+        world.note(self.operation.kind, spec.get("node") or spec["tag"])
+        bucket, now = world.bucket, world.clock.monotonic()
+        answer = bucket.forget(spec) if self.operation.kind is Kind.FORGET else bucket.collect(spec, now)
+        if isinstance(answer, Failure):
+            return answer
+        self.operation.result = answer
         return None
 
     def _commit(self) -> Failure | None:

@@ -31,7 +31,8 @@ class RealData(NodeData):
     def taken(self) -> list[Path]:
         return self.snapshots(TAKEN)
 
-    def snapshot(self, name: str) -> None:
+    def snapshot(self, name: str, entities: list[str]) -> None:
+        assert not entities, "a fixture is one snapshot of everything"
         for directory in self.taken():
             for file in filter(Path.is_file, directory.rglob("*")):
                 link = directory.parent / name / file.relative_to(directory)

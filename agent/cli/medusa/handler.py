@@ -18,7 +18,7 @@ import structlog
 
 from agent import catalog, clock, records, reservation
 from agent.bandwidth import Direction
-from agent.catalog import BUNDLED, DATA, FORMAT, MANIFEST_FORMAT, Manifest, NodePath
+from agent.catalog import BUNDLED, DATA, FORMAT, PLAIN_FORMAT, Manifest, NodePath
 from agent.cli.medusa.copier import HOST_ID, Copier, Tools
 from agent.cli.medusa.source import MedusaNode, Source
 from agent.cli.medusa.stores import opened
@@ -143,7 +143,7 @@ class _Nodes:
             raise AgentError(Reason.OBJECT_MISSING, message, retryable=True)
         tables, objects = await asyncio.to_thread(copier.plan.contents, snapshot)
         manifest = Manifest(
-            format=MANIFEST_FORMAT, agent_version=VERSION, backup_id=spec.backup_id, tag=spec.tag, cluster=spec.cluster,
+            format=PLAIN_FORMAT, agent_version=VERSION, backup_id=spec.backup_id, tag=spec.tag, cluster=spec.cluster,
             datacenter=place.datacenter, rack=place.rack, node=path.node, host_id=HOST_ID, tokens=place.tokens,
             cassandra_version=node.version, snapshot_at=_time(node.made), started=started, finished=clock.now(),
             tables=tables, objects=objects, totals=await asyncio.to_thread(copier.plan.totals, snapshot),

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from isal.isal_zlib import crc32
 
-from agent import records
-from agent.cli import catalogs
+from agent import discovery, records
 from agent.cli.medusa import layout
 from agent.errors import AgentError, Reason
 from backends.checksums import crc32c
@@ -153,7 +152,7 @@ class Source:
             return found
         return [
             name
-            async for name in catalogs.segments(self.store)
+            async for name in discovery.segments(self.store)
             if name != "index" and await self._meta(name, "manifest.json") is not None
         ]
 

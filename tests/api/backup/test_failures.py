@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.protocol import Failure, Kind
+from reconcilers import labels
 from tests.fakes.agents import DENIED, THROTTLED, Refusal
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ async def test_a_node_that_fails_for_good_fails_the_backup(world: World) -> None
     )
     await world.rest(1)
     assert await world.leases() == {}
-    assert world.get().metadata.finalizers == []
+    assert world.get().metadata.finalizers == [labels.BACKUP_FINALIZER], "for its data, should they be deleted"
 
 
 @pytest.mark.parametrize("kind", [Kind.SNAPSHOT, Kind.BACKUP])

@@ -111,7 +111,7 @@ async def test_it_holds_its_datacenter_as_long_as_it_runs(world: World) -> None:
     await world.run(lambda: world.phase() == "Completed")
     await world.rest(1)
     assert await world.leases() == {}
-    assert world.get().metadata.finalizers == []
+    assert world.get().metadata.finalizers == [labels.BACKUP_FINALIZER], "for its data, should they be deleted"
 
 
 async def test_what_the_agents_are_told(world: World) -> None:

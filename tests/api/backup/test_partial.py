@@ -8,6 +8,7 @@ import pytest
 
 from agent.protocol import Failure, Kind
 from controller import builtin
+from reconcilers import labels
 from reconcilers.api.backup import BACKUPS
 from reconcilers.api.datacenter import DATACENTERS
 from tests.api.backup.spy import Crash
@@ -321,4 +322,7 @@ async def test_no_cluster_is_restored_from_it(world: World) -> None:
     status = world.get_restore().status
     assert status.reason == "BackupPartial"
     assert f"backup backup is without {NODE}" in status.message
-    assert await world.client.list(builtin.CONFIGMAPS, world.namespace) == []
+    plan = world.key(labels.restore_plan("bar"))
+    assert plan.name not in {
+        m["metadata"]["name"] for m in await world.client.list(builtin.CONFIGMAPS, world.namespace)
+    }

@@ -127,7 +127,7 @@ async def test_a_part_of_one_and_another_that_is_not_ready(world: World) -> None
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("deletionPolicy", "Delete"), ("importExisting", True)],
+    [("credentialsSecretRef", {"name": "a"})],
 )
 async def test_a_field_that_is_not_acted_on_is_refused(world: World, field: str, value: Any) -> None:
     await world.datacenter()

@@ -21,6 +21,7 @@ from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
 from reconcilers.api.restore import RESTORES, CassandraRestore
 from reconcilers.backup.wiring import backup_controller
+from reconcilers.garbage.wiring import garbage_controller
 from reconcilers.operations import Operations
 from reconcilers.restore.wiring import restore_controller
 from tests.api.backup.world import MASTER, World
@@ -59,19 +60,24 @@ class Live(World):
         sets = informer(builtin.STATEFULSETS, decode_raw, OURS)
         maps = informer(builtin.CONFIGMAPS, decode_raw, OURS)
         inspectors = informer(builtin.PODS, decode_raw, labels.INSPECTOR)
+        garbage = informer(builtin.CONFIGMAPS, decode_raw, labels.GARBAGE)
         recorder = Recorder(client, "cassandra-operator", clock)
         agents = Agents(self.agents, MASTER)
         operations = Operations(agents, clock)
         common: dict[str, Any] = {
-            "client": client, "backups": backups, "datacenters": datacenters, "restores": restores,
-            "pod_informer": pods, "operations": operations, "recorder": recorder, "clock": clock,
-            "backoff": Backoff(clock, base=0.02, cap=0.1),
+            "client": client, "datacenters": datacenters, "pod_informer": pods, "operations": operations,
+            "recorder": recorder, "clock": clock, "backoff": Backoff(clock, base=0.02, cap=0.1),
+        }  # fmt: skip
+        ours: dict[str, Any] = {
+            "backups": backups, "restores": restores, "inspectors": inspectors, "agents": agents, **common,
         }  # fmt: skip
         controllers = [
-            backup_controller(session="s", **common),
-            restore_controller(statefulsets=sets, config_maps=maps, inspectors=inspectors, agents=agents, **common),
+            backup_controller(master=MASTER, session="s", garbage_grace=1, **ours),
+            restore_controller(statefulsets=sets, config_maps=maps, **ours),
+            garbage_controller(config_maps=garbage, helpers=inspectors, master=MASTER, grace=1, **common),
         ]
-        parts = [backups, datacenters, restores, pods, sets, maps, inspectors, recorder, operations, *controllers]
+        stores = [backups, datacenters, restores, pods, sets, maps, garbage, inspectors]
+        parts = [*stores, recorder, operations, *controllers]
         tasks = [asyncio.create_task(part.run()) for part in parts]
         try:
             yield
@@ -103,7 +109,6 @@ async def test_a_backup_from_its_creation_to_its_end(live: Live) -> None:
     live.agents.script(Kind.BACKUP, seconds=0.3)
     await live.backup()
     await live.until(lambda: live.phase() == "Completed")
-    await live.until(lambda: live.get().metadata.finalizers == [])
     assert set(live.agents.executed.values()) == {1}
     steps_ = [what for what, _ in live.agents.order]
     assert steps_ == ["snapshot"] * 3 + ["uploaded"] * 3 + ["commit"]
@@ -158,3 +163,20 @@ async def test_a_restore_from_its_creation_to_its_end(live: Live) -> None:
     await live.until(lambda: live.restore_phase() == "Completed")
     await live.until(lambda: steps.pod(live, steps.INSPECTOR) is None)
     assert steps.plan(live) is None
+
+
+async def test_deleting_with_the_data_where_the_datacenter_is_gone(live: Live) -> None:
+    await live.datacenter(replicas=1)
+    await live.backup(deletionPolicy="Delete")
+    await live.until(lambda: live.phase() == "Completed")
+    await live.lose_datacenter()
+    await live.until(lambda: not live.stores[DATACENTERS].all())
+    await live.delete(BACKUPS, "backup")
+    await live.until(live.helpers)
+    (helper,) = live.helpers()
+    live.agents.add(helper.metadata.name, "10.9.9.9")
+    await live.pod_status(helper.metadata.name, ready=True, podIP="10.9.9.9")
+    await live.until(lambda: live.phase() == "gone")
+    assert not live.agents.bucket.records
+    await live.until(lambda: live.helpers() and live.helpers()[0].metadata.uid != helper.metadata.uid)
+    assert live.helpers()[0].metadata.owner_references[0].uid == live.garbage()[0].metadata.uid

@@ -22,18 +22,25 @@ from controller.recorder import Recorder
 from controller.resource import Key
 from controller.store import Store, StoreWriter
 from controller.watch import Init, InitApply, InitDone
+from reconcilers import labels
 from reconcilers.agents import Agents
 from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
 from reconcilers.api.restore import RESTORES, CassandraRestore
+from reconcilers.backup.delete import Deletion
+from reconcilers.backup.importing import Importer
 from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
 from reconcilers.datacenter import pod as datacenter_pod
 from reconcilers.datacenter.layout import first_pods, layout_of
+from reconcilers.errands import Errands
+from reconcilers.garbage.notes import Notes
+from reconcilers.garbage.reconciler import GarbageReconciler
 from reconcilers.identity import MasterKey
 from reconcilers.inspector import Inspectors
 from reconcilers.operations import Operations
+from reconcilers.readers import Readers
 from reconcilers.restore.nodes import Nodes as RestoreNodes
 from reconcilers.restore.reconciler import RestoreReconciler
 from tests.api.backup.spy import Crash, Spy
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from controller.client import Client
+    from controller.objects import RawObject
     from controller.reconcile import Outcome
     from controller.resource import Resource
     from tests.api.apiserver import ApiServer
@@ -52,6 +60,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 MASTER = MasterKey(b"m" * 32)
 CONFLICT_PAUSE = 0.2
+GRACE = 86_400  # seconds
 _KINDS: dict[Resource, Any] = {
     BACKUPS: CassandraBackup,
     RESTORES: CassandraRestore,
@@ -100,6 +109,13 @@ class World:
         self.operations = operations
         pods, datacenters = self.stores[builtin.PODS], self.stores[DATACENTERS]
         client: Any = self.spy
+        errands, garbage_errands = (
+            Errands(
+                client=client, operations=operations, pod_store=pods, helpers=pods, datacenters=datacenters,
+                master=MASTER, clock=self.clock, wake=self.wake(resource),
+            )
+            for resource in (BACKUPS, builtin.CONFIGMAPS)
+        )  # fmt: skip
         self.reconcilers: dict[str, Any] = {
             BACKUPS.kind: BackupReconciler(
                 client=client,
@@ -107,6 +123,14 @@ class World:
                 restores=self.stores[RESTORES],
                 selector=Selector(client=client, datacenters=datacenters, pod_store=pods),
                 nodes=Nodes(operations=operations, pod_store=pods, wake=self.wake(BACKUPS), clock=self.clock),
+                deletion=Deletion(
+                    client=client, restores=self.stores[RESTORES], errands=errands, notes=Notes(client, GRACE)
+                ),
+                importer=Importer(
+                    datacenters=datacenters,
+                    agents=agents,
+                    readers=Readers(pod_store=pods, inspectors=Inspectors(client=client, store=pods)),
+                ),
                 recorder=recorder,
                 clock=self.clock,
                 session=f"operator-{self.session}",
@@ -124,7 +148,11 @@ class World:
                 recorder=recorder,
                 clock=self.clock,
             ),
-        }
+            builtin.CONFIGMAPS.kind: GarbageReconciler(
+                client=client, config_maps=self.stores[builtin.CONFIGMAPS], datacenters=datacenters,
+                errands=garbage_errands, recorder=recorder, clock=self.clock, grace=GRACE,
+            ),
+        }  # fmt: skip
         self._tasks = [asyncio.create_task(part.run()) for part in (operations, recorder)]
         self.due = {(r.kind, key): self.clock.monotonic() for r, key in self._objects()}
         await settle()
@@ -147,7 +175,8 @@ class World:
         self.due[kind, key] = min(at, self.due.get((kind, key), at))
 
     def _objects(self) -> list[tuple[Resource, Key]]:
-        return [(r, Key(self.namespace, o.metadata.name)) for r in (BACKUPS, RESTORES) for o in self.stores[r].all()]
+        found = [(r, Key(self.namespace, o.metadata.name)) for r in (BACKUPS, RESTORES) for o in self.stores[r].all()]
+        return found + [(builtin.CONFIGMAPS, self.key(g.metadata.name)) for g in self.garbage()]
 
     async def refresh(self) -> None:
         """As the watches would, and any change wakes whatever may care."""
@@ -166,7 +195,7 @@ class World:
                 writer.apply(InitApply(obj))
             changes = writer.apply(InitDone())
             for old, new in changes:
-                if resource in (BACKUPS, RESTORES):
+                if resource in (BACKUPS, RESTORES) or labels.GARBAGE in (new or old).metadata.labels:
                     self._due(resource.kind, Key(self.namespace, (new or old).metadata.name), 0)
             changed = changed or bool(changes)
         if changed:
@@ -321,6 +350,27 @@ class World:
         self.invented[builtin.PODS] = more
         assert datacenter.metadata.name == name
 
+    async def lose_datacenter(self, name: str = "foo-cassandra") -> None:
+        """The object, and what hangs on it."""
+        await self.delete(DATACENTERS, name)
+        for pod in self.stores[builtin.PODS].all():
+            if pod.metadata.labels.get(labels.DATACENTER) == name:
+                await self.lose_pod(pod.metadata.name)
+
+    def helpers(self) -> list[RawObject]:
+        return [p for p in self.stores[builtin.PODS].all() if labels.INSPECTOR in p.metadata.labels]
+
+    async def helper_comes(self, *, within: float = 60) -> FakeAgent:
+        """The pod that somebody made to work in the bucket starts."""
+
+        def new() -> list[str]:
+            return [p.metadata.name for p in self.helpers() if not p.body.get("status", {}).get("podIP")]
+
+        await self.run(new, within=within)
+        name, ip = new()[0], self._new_ip()
+        await self.pod_status(name, ready=True, podIP=ip)
+        return self.agents.add(name, ip)
+
     async def lose_pod(self, name: str) -> None:
         self.agents.remove(name)
         await self.delete(builtin.PODS, name)
@@ -336,6 +386,10 @@ class World:
         return self.key(name)
 
     # what there is to see
+
+    def garbage(self) -> list[RawObject]:
+        """What is remembered to be collected."""
+        return [g for g in self.stores[builtin.CONFIGMAPS].all() if labels.GARBAGE in g.metadata.labels]
 
     def get(self, name: str = "backup") -> CassandraBackup:
         found = self.stores[BACKUPS].get(self.key(name))

@@ -68,6 +68,7 @@ ACCEPTED = {
     "tags": body(BACKUPS, backupType="AZURE_BLOB", tags={"team": "data"}),
     "a lock": body(BACKUPS, objectLock={"mode": "COMPLIANCE", "days": 30}),
     "a directory that is not encrypted": body(BACKUPS, backupType="FILE", target="/b", encryption={"sse": "none"}),
+    "an import": body(BACKUPS, importExisting=True, sourceCluster="c", sourceDatacenter="d", snapshotTag="t"),
     "retention": schedule(keepWithin="30d", keepLast=0, minKeep=1),
     "a source": body(RESTORES, backup=None, source=SOURCE),
     "import": body(RESTORES, mode="Import", tables=["k.t"], rename={"k.t": "k.u"}),
@@ -112,6 +113,14 @@ REFUSED = {
     "a default's scheme": (
         body(DATACENTERS, backup={"defaults": {"backupType": "FILE", "target": "gs://b"}}),
         "the scheme of target does not agree",
+    ),
+    "an import of keyspaces": (
+        body(BACKUPS, importExisting=True, keyspaces=["a"]),
+        "importExisting takes a backup as it is: leave out keyspaces",
+    ),
+    "a source without an import": (
+        body(BACKUPS, sourceCluster="c"),
+        "sourceCluster and sourceDatacenter have a meaning with importExisting only",
     ),
     "a volume without a source": (volumes({}), "give a volume exactly one of persistentVolumeClaim, secret"),
     "a volume with two": (volumes({**CLAIM, "secret": {"secretName": "s"}}), "give a volume exactly one of"),
@@ -334,6 +343,8 @@ BACKUP_VALUES: dict[str, Any] = {
     "nodeProgressDeadlineSeconds": 1,
     "verify": "Hash",
     "importExisting": True,
+    "sourceCluster": "c",
+    "sourceDatacenter": "d",
 }
 RESTORE_VALUES: dict[str, Any] = {
     "datacenter": "other",

@@ -11,6 +11,7 @@ import pytest
 
 from agent import catalog
 from agent.catalog import Component, Manifest, SSTable, StoredObject, Table
+from agent.coding import Coding
 from agent.journal import Journal
 from agent.operations import Operations
 from agent.protocol import Kind, Operation, RestorePlan, State
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from agent.coding import Codings
     from backends.base import ObjectStore
     from backends.s3 import S3Store
     from tests.unit.agent.conftest import World
@@ -37,7 +39,9 @@ __all__ = ["aws", "bucket", "minio"]
 RESTORED = ("app/", "system_schema/", "system_auth/")
 
 
-async def restored(store: ObjectStore, digest: str, target: Path, tag: str = "t1") -> Operation:
+async def restored(
+    store: ObjectStore, digest: str, target: Path, tag: str = "t1", *, codings: Codings = Coding
+) -> Operation:
     """Into ``target/data``."""
 
     @asynccontextmanager
@@ -47,7 +51,7 @@ async def restored(store: ObjectStore, digest: str, target: Path, tag: str = "t1
     async def at_once(_seconds: float) -> None:
         pass
 
-    handler = RestoreHandler(opened, (target / "data",), target / "state", sleep=at_once)
+    handler = RestoreHandler(opened, (target / "data",), target / "state", sleep=at_once, codings=codings)
     operations = Operations(Journal(target / "state" / "operations"), {Kind.RESTORE: handler})
     await operations.load(resume=False)
     plan = RestorePlan(

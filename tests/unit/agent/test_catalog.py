@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import catalog
-from agent.catalog import Component, Manifest, NodePath, SSTable, StoredObject, Table, TablePath
+from agent.catalog import MANIFEST_FORMAT, Component, Manifest, NodePath, SSTable, StoredObject, Table, TablePath
 from agent.errors import AgentError
 from backends.base import check_key
 
@@ -122,7 +122,7 @@ def test_a_bundle_may_hold_more_than_a_manifest_needs() -> None:
 
 
 HOSTILE: dict[str, dict[str, Any]] = {
-    "another format": {"format": 3},
+    "another format": {"format": MANIFEST_FORMAT + 1},
     "no format": {"format": 0},
     "members lie over each other": in_bundle(Component("A", 4, 1, 0), Component("B", 4, 1, 0, 3)),
     "members are one": in_bundle(Component("A", 4, 1, 0), Component("B", 4, 1, 0)),

@@ -292,6 +292,13 @@ async def test_too_many_candidates_stop_the_sweep(bucket: Bucket) -> None:
     assert (await bucket.collect(limit=0.7)).candidates == 4
 
 
+async def test_what_was_given_up_on_purpose_does_not_count(bucket: Bucket) -> None:
+    await bucket.data(*(f"nb-{number}-big" for number in range(20, 23)))
+    bucket.now += 2 * DAY
+    assert (await bucket.collect(expected=1)).candidates == 4  # 3 of 6 are not more than half
+    assert "4 of the 6 objects" in await bucket.refused("CollectRefused", expected=1, limit=0.4)
+
+
 async def test_a_node_without_a_backup_loses_nothing_unless_that_is_said(bucket: Bucket) -> None:
     await bucket.memory.delete([catalog.record_key("c", "t1", "dc"), PATH.manifest("t1")])
     assert "allowEmpty" in await bucket.refused("CollectRefused", limit=1.0)
@@ -501,7 +508,7 @@ async def test_a_list_that_cannot_be_read_deletes_nothing(bucket: Bucket) -> Non
     assert (await bucket.collect()).deleted == 1
 
 
-@pytest.mark.parametrize("wrong", [{"grace": 60}, {"limit": 0.0}, {"limit": 1.5}, {"node": ""}])
+@pytest.mark.parametrize("wrong", [{"grace": 60}, {"limit": 0.0}, {"limit": 1.5}, {"node": ""}, {"expected": -1}])
 async def test_a_spec_that_makes_no_sense_is_refused(bucket: Bucket, wrong: dict[str, Any]) -> None:
     await bucket.refused("InvalidSpec", **wrong)
 

@@ -44,6 +44,8 @@ NODES = ("n", "n-1", "n-10", "n.a")
 class Cluster(Bucket):
     """Of several nodes, all with a manifest of ``t1``; the first two are in its record."""
 
+    empty: list[str]
+
     async def filled(self) -> Cluster:
         digests = []
         for node in NODES:
@@ -68,7 +70,9 @@ class Cluster(Bucket):
         operations: Any = SimpleNamespace(unfinished=lambda: list(jobs))
         handler = ForgetHandler(self.open_store, lambda: operations)
         handler.check(spec)
-        return (await handler.run(StandingJob("f"), spec))["manifests"]  # type: ignore[arg-type, no-any-return]
+        result = await handler.run(StandingJob("f"), spec)  # type: ignore[arg-type]
+        self.empty = result["empty"]
+        return result["manifests"]  # type: ignore[no-any-return]
 
     async def fails(self, reason: str, *jobs: Any, **more: Any) -> AgentError:
         before = await self.all()
@@ -97,6 +101,14 @@ async def test_the_record_goes_first_then_every_nodes_manifest_and_no_data(clust
     data = [f"c/dc/{node}/{object_key('nb-1-big')}" for node in NODES]
     assert left == sorted([*data, "c/dc/_owner.json", "c/dc2/n/manifests/t1.json.zst"])
     assert await cluster.forget() == 0  # done is done
+
+
+async def test_it_says_which_nodes_have_no_backup_left(cluster: Cluster) -> None:
+    kept = NodePath("c", "dc", "n-10")
+    await cluster.put(kept.manifest("t2"), catalog.encode(manifest("t2", [], "uid-2")))
+    for _ in range(2):  # who asks may have missed the first answer
+        await cluster.forget()
+        assert sorted(cluster.empty) == ["n", "n-1", "n.a"]
 
 
 async def test_another_backup_of_that_name_stays(cluster: Cluster) -> None:
@@ -185,7 +197,7 @@ async def test_an_agent_forgets_and_frees_and_the_other_backup_stays_whole(world
             assert (await world.do(agent, f"c-{tag}", Kind.COMMIT, spec)).state is State.SUCCEEDED
         before = await world.keys()
         forgotten = await world.do(agent, "f", Kind.FORGET, ForgetSpec(tag="t1", backup_id="uid-1", **about))
-        assert forgotten.result == {"manifests": 1}, forgotten.error
+        assert forgotten.result == {"manifests": 1, "empty": []}, forgotten.error
         for number in range(2):
             now += DAY + 1
             cycle = await world.do(agent, f"gc-{number}", Kind.COLLECT, CollectSpec(node="c-0", **about))

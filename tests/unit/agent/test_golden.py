@@ -1,7 +1,7 @@
 """Every format of a manifest that was ever written is read, and restores.
 
 ``golden/format-<n>.json.zst`` are the bytes that the agent of that time wrote of the files below. They never change.
-``format-2-lines`` is 2 with a delta, and a line an SSTable.
+``format-2-lines`` is 2 with a delta, and a line an SSTable; ``format-3`` is encrypted with :data:`KEY`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import pytest
 
 from agent import catalog
 from agent.catalog import MANIFEST_FORMAT
+from agent.coding import Coding
+from agent.keys import Key, KeyRing
 from agent.protocol import State
 from backends.base import BytesBody
 from backends.checksums import crc32c
@@ -29,12 +31,16 @@ if TYPE_CHECKING:
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json.zst"))
 GOLDEN_BYTES = {path: path.read_bytes() for path in GOLDEN}
+NEWEST = "format-3.json.zst"
 NAMES = [path.name.partition(".")[0] for path in GOLDEN]
 DIGESTS = {
     "format-1": "a522bede5f6e0675bd98f2f5eac4558f4bc13c7a87d13268a37e42711b726d9a",
     "format-2": "52868112e2ad2df310bf31ef91db01d5f09ba4beab25b8c8fb4a90f3060b62cc",
+    "format-3": "ac730f2a20a895f012d10d8fb994831810b9c35e172b7af46f0b008d775ed425",
     "format-2-lines": "61d3fde45ef38f6e715137a587e5307be828fcaac121fd5ddef893b793407ded",
 }
+KEY = bytes(range(32))
+CODING = Coding(KeyRing([Key(KEY)]))
 USERS = f"app/users-{table_id(1)}"
 
 
@@ -83,18 +89,20 @@ def test_they_are_what_they_were(path: Path) -> None:
 async def test_they_restore(path: Path, tmp_path: Path) -> None:
     store = MemoryStore()
     data = GOLDEN_BYTES[path]
-    manifest = catalog.decode_manifest(data)
+    manifest = CODING.reveal(catalog.decode_manifest(data))
     for key, content in objects(manifest).items():
         await store.put(PATH.root + key, BytesBody(content))
     await store.put(PATH.manifest("t1"), BytesBody(data))
-    operation = await restored(store, catalog.digest(data), tmp_path)
+    operation = await restored(store, catalog.digest(data), tmp_path, codings=lambda: CODING)
     assert operation.state is State.SUCCEEDED, operation.error
     assert live_files(tmp_path / "data") == files()
 
 
 def objects(manifest: Manifest) -> dict[str, bytes]:
     """Each as the manifest says that it is made up; what it says nothing of is noise."""
-    found = [bytearray(random.Random(stored.key).randbytes(stored.size)) for stored in manifest.objects]
+    sizes = [catalog.size_in(catalog.split_key(stored.key)[0]) for stored in manifest.objects]
+    names = [stored.key for stored in manifest.objects]
+    found = [bytearray(random.Random(name).randbytes(size)) for name, size in zip(names, sizes, strict=True)]
     for table in manifest.tables:
         for sstable in table.sstables:
             for one in sstable.components:
@@ -103,4 +111,16 @@ def objects(manifest: Manifest) -> dict[str, bytes]:
                 assert (one.size, one.crc if one.size else crc) == (len(content), crc)
                 if one.size:
                     found[one.object][one.offset : one.offset + one.size] = content
-    return {stored.key: bytes(content) for stored, content in zip(manifest.objects, found, strict=True)}
+    return {name: encoded(name, bytes(content)) for name, content in zip(names, found, strict=True)}
+
+
+def encoded(key: str, content: bytes) -> bytes:
+    sealer = CODING.sealer(key)
+    return content if sealer is None else sealer.whole(content)
+
+
+def test_an_encrypted_object_is_what_it_was() -> None:
+    """The checksums that the manifest has are of bytes that were written then."""
+    manifest = CODING.reveal(catalog.decode_manifest(Path(__file__).with_name("golden").joinpath(NEWEST).read_bytes()))
+    made = objects(manifest)
+    assert [crc32c(made[stored.key]) for stored in manifest.objects] == [one.crc32c for one in manifest.objects]

@@ -103,7 +103,7 @@ def test_whose_fault_it_is_says_the_digest(tmp_path: Path, digest: str | None, r
 def test_passes_over_a_file_do_not_mix() -> None:
     """One that was given up may still be reading when the next begins."""
     told: list[int] = []
-    inspector = integrity.Crc32(told.append)
+    inspector = integrity.ContentSum(told.append)
     first, second = inspector.start(), inspector.start()
     first.update(b"a")
     second.update(b"a")
@@ -117,7 +117,7 @@ def test_what_the_check_raises_ends_the_pass() -> None:
     def refuse(crc: int) -> None:
         raise ValueError(crc)
 
-    inspector = integrity.Crc32(refuse)
+    inspector = integrity.ContentSum(refuse)
     one = inspector.start()
     with pytest.raises(ValueError, match="0"):
         one.finish()

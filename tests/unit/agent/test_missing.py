@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -113,7 +114,8 @@ async def test_nobody_is_there_and_missing(world: World) -> None:
 async def test_what_a_partial_backup_has_is_kept_as_any_others(world: World, *, partial: bool) -> None:
     world.cassandra.ring = {"10.0.0.2": ("second", ["10"], "dc1", "r1")}
     await committed(world, *([node("c-1", "r1")] if partial else []))
-    collect = CollectSpec(location=LOCATION, cluster="my cluster", datacenter="dc1", node="c-0", dry_run=True)
+    world.settings = dataclasses.replace(world.settings, least_grace=0)
+    collect = CollectSpec(location=LOCATION, cluster="my cluster", datacenter="dc1", node="c-0", grace=0, dry_run=True)
     async with world.agent() as agent:
         verified = await world.do(agent, "v", Kind.VERIFY, {**WHOLE, "tag": "t1"})
         operation = await world.do(agent, "g", Kind.COLLECT, collect)

@@ -12,6 +12,7 @@ import pytest
 
 from agent import parts
 from agent.catalog import DATA
+from agent.coding import Coding
 from agent.errors import AgentError
 from agent.flow import Flow
 from agent.protocol import Kind, State
@@ -47,6 +48,7 @@ class Node:
         self.store = FaultyStore(self.memory)
         self.counted = 0
         self.done: list[str] = []
+        self.coding = Coding()
 
     def journal(self, owner: Owner = OWNER) -> UploadJournal:
         return UploadJournal(self.directory, "t1", owner).open()
@@ -65,7 +67,7 @@ class Node:
             await parts.tidy(self.store, "r/", "e1", journal, {f"r/{item.key}" for item in items})
             sender = Uploader(
                 self.store, "r/", Flow(slots), count=self._count, done=lambda item: self.done.append(item.key),
-                journal=journal, single=MIB, part=MIB,
+                journal=journal, coding=self.coding, single=MIB, part=MIB,
             )  # fmt: skip
             await sender.send(list(items))
         finally:

@@ -17,10 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agent import server
+from agent import catalog, routes, server
+from agent.catalog import NodePath
 from agent.errors import AgentError
-from agent.protocol import ClusterRecord, CommitSpec, Kind, Node, Operation, State
-from agent.serve import Agent, inspect
+from agent.protocol import BackupNames, ClusterRecord, CommitSpec, Kind, Node, Operation, RecordedNode, State
+from agent.serve import Agent
+from backends.base import BytesBody, ObjectMeta
 from backends.errors import Kind as StoreKind
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.faulty_store import error as store_error
@@ -265,14 +267,92 @@ async def test_sigterm_answers_those_who_wait_and_leaves_work_resumable(world: W
         assert successor.operations.get("a").attempts == 2
 
 
-async def test_the_inspector_has_the_catalog_and_no_operations(world: World) -> None:
-    async with serving(world, lambda stop: inspect(world.settings, stop, open_store=world.open_store)) as api:
-        assert (await api("GET", "/v1/catalog/backups", params=QUERY))[1] == []
-        assert (await api("GET", "/readyz", headers={}))[0] == 200
-        assert (await api("PUT", "/v1/operations/a", json=SNAPSHOT))[0] == 404
-
-
 def test_an_empty_token_is_no_token(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("\n")
     with pytest.raises(AgentError):
         server.read_token(tmp_path)
+
+
+async def bring(world: World, *places: tuple[str, str, str]) -> None:
+    """Records and a manifest of each place's one node: (cluster, datacenter, tag)."""
+    for cluster, datacenter, tag in places:
+        record = ClusterRecord(
+            format=1, tag=tag, backup_id="b", cluster=cluster, datacenter=datacenter,
+            nodes=[RecordedNode(node="n-0", rack="r", host_id="h", digest="d")],
+        )  # fmt: skip
+        await world.memory.put(catalog.record_key(cluster, tag, datacenter), BytesBody(msgspec.json.encode(record)))
+        await world.memory.put(catalog.schema_key(cluster, tag, datacenter), BytesBody(b"-- schema"))
+        await world.memory.put(NodePath(cluster, datacenter, "n-0").manifest(tag), BytesBody(b"x"))
+
+
+PLACE = {"backupType": "MEMORY", "target": "bucket"}
+
+
+async def test_a_backup_is_found_by_its_tag_alone(api: Api, world: World) -> None:
+    await bring(world, ("one", "dc1", "t1"), ("one", "dc1", "t2"), ("my two", "dc1", "t2"), ("my two", "dc2", "t2"))
+    status, body = await api("GET", "/v1/catalog/backups/t1", params=PLACE | {"manifests": "true"})
+    assert (status, body["cluster"], body["datacenter"]) == (200, "one", "dc1")
+    status, body = await api("GET", "/v1/catalog/backups/t2", params=PLACE)
+    assert (status, body["reason"]) == (409, "BackupAmbiguous")
+    assert "my two/dc1, my two/dc2, one/dc1" in body["error"]
+    status, body = await api("GET", "/v1/catalog/backups/t2", params=PLACE | {"datacenter": "dc2"})
+    assert (status, body["cluster"]) == (200, "my two")
+    status, body = await api("GET", "/v1/catalog/backups/t3", params=PLACE)
+    assert (status, body["reason"]) == (404, "BackupNotFound")
+
+
+async def test_a_backup_without_one_of_its_manifests(api: Api, world: World) -> None:
+    await bring(world, ("c", "dc1", "t1"))
+    await world.memory.delete([NodePath("c", "dc1", "n-0").manifest("t1")])
+    assert (await api("GET", "/v1/catalog/backups/t1", params=PLACE))[0] == 200, "it was not asked for"
+    status, body = await api("GET", "/v1/catalog/backups/t1", params=PLACE | {"manifests": "true"})
+    assert (status, body["reason"]) == (502, "ManifestMissing")
+    assert "no manifest of n-0" in body["error"]
+
+
+@pytest.mark.parametrize("names", [{}, {"cluster": "c", "datacenter": "dc1"}])
+@pytest.mark.parametrize("content", [b"{", None])
+async def test_a_record_that_is_not_what_its_key_says(
+    api: Api, world: World, names: dict[str, str], content: bytes | None
+) -> None:
+    """It is told, and never taken for another one: what is read next is found by the names that are in it."""
+    await bring(world, ("other", "dc1", "t1"))
+    lies = b"".join([part async for part in world.memory.get(catalog.record_key("other", "t1", "dc1"))])
+    await world.memory.delete([catalog.record_key("other", "t1", "dc1")])
+    await world.memory.put(catalog.record_key("c", "t1", "dc1"), BytesBody(lies if content is None else content))
+    status, body = await api("GET", "/v1/catalog/backups/t1", params=PLACE | names)
+    assert (status, body["reason"]) == (502, "ManifestInvalid")
+    assert "c/_backups/t1/dc1.json" in body["error"] or "cluster record cannot be read" in body["error"]
+
+
+async def test_names_are_told_the_newest_first(api: Api, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    oldest_first = [("one", "dc1", "t1"), ("one", "dc1", "t10"), ("my two", "dc 2", "t1"), ("one", "dc1", "t2")]
+    for age, place in enumerate(oldest_first):
+        monkeypatch.setattr(world.memory, "_clock", lambda age=age: 1000.0 * age)
+        await bring(world, place)
+    await world.memory.put("one/_backups/half/dc1.cql", BytesBody(b"-- no record"))
+    await world.memory.put("one/_backups/odd!XX/dc1.json", BytesBody(b"{}"))
+    await world.memory.put("others/file", BytesBody(b"x"))
+    status, body = await api("GET", "/v1/catalog/names", params=PLACE | {"limit": "3"})
+    found = msgspec.convert(body, BackupNames)
+    assert (status, found.total) == (200, 4)
+    assert [(name.cluster, name.datacenter, name.tag) for name in found.names] == oldest_first[:0:-1]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "10001", None])
+async def test_names_are_bounded(api: Api, limit: str | None) -> None:
+    status, body = await api("GET", "/v1/catalog/names", params=PLACE | ({"limit": limit} if limit else {}))
+    assert (status, body["reason"]) == (400, "InvalidSpec")
+
+
+async def test_a_bucket_that_hangs_is_left(api: Api, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hangs(FaultyStore):
+        async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[ObjectMeta]:
+            await asyncio.Event().wait()
+            yield ObjectMeta("", 0)
+
+    monkeypatch.setattr(routes, "_PATIENCE", 0.05)
+    world.store = Hangs(world.memory)
+    for path in ("names", "backups/t1"):
+        status, body = await api("GET", f"/v1/catalog/{path}", params=PLACE | {"limit": "1"})
+        assert (status, body["reason"]) == (502, "StorageUnreachable")

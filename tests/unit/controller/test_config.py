@@ -33,6 +33,8 @@ def test_flags_come_before_the_environment() -> None:
         ({"LEASE_DURATION": "x"}, "must be a number of seconds, not 'x'."),
         ({"AGENT_ACCESS": "pigeon"}, "must be one of auto, direct, proxy, not 'pigeon'."),
         ({"AGENT_PORT": "70000"}, "must be a port number."),
+        ({"GARBAGE_GRACE": "59"}, "--garbage-grace (CASSANDRA_OPERATOR_GARBAGE_GRACE) must be 60 or more."),
+        ({"GARBAGE_GRACE": "1.5"}, "must be a whole number, not '1.5'."),
         ({"RENEW_DEADLINE": "15"}, "two operators could lead at once."),
         ({"HEALTH_ADDRESS": "8080"}, "must be host:port, not '8080'."),
         ({"MASTER_KEY_FILE": "/nowhere"}, "names no file: /nowhere."),

@@ -168,6 +168,22 @@ async def test_cluster_record(direct: Agents, server: Server) -> None:
     }  # fmt: skip
 
 
+async def test_a_record_by_its_tag_alone(direct: Agents, server: Server) -> None:
+    server.answer = (200, RECORD)
+    await direct.cluster_record(ADDRESS, LOCATION, tag="t", manifests=True)
+    query = dict(server.requests[0].query)
+    assert query.keys() == {"backupType", "target", "manifests", "endpointUrl", "pathStyle"}
+    assert query["manifests"] == "true"
+
+
+async def test_backup_names(direct: Agents, server: Server) -> None:
+    server.answer = (200, {"names": [{"cluster": "c", "datacenter": "d", "tag": "t"}], "total": 7})
+    found = await direct.backup_names(ADDRESS, LOCATION, limit=1)
+    assert (found.total, found.names[0].tag) == (7, "t")
+    assert server.requests[0].path == "/v1/catalog/names"
+    assert server.requests[0].query["limit"] == "1"
+
+
 @pytest.mark.parametrize(
     ("status", "reason"),
     [(404, "BackupNotFound"), (502, "BucketMissing"), (502, "CredentialsRefused"), (500, "Internal")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent import catalog
+from agent import catalog, discovery
 from agent.catalog import NodePath
 from agent.cli import catalogs
 from agent.errors import AgentError
@@ -29,7 +29,7 @@ async def test_names_next_to_each_other_are_all_found() -> None:
         await fill(memory, *(f"below/{catalog.escape(name)}/{number}/x" for number in range(3)))
     await fill(memory, "below/file", "below/zz!9", "below/zz!XX/x", "other/z/x")
     for store, prefix in ((memory, "below/"), (PrefixStore(memory, "below"), "")):
-        found = [name async for name in catalogs.segments(store, prefix)]
+        found = [name async for name in discovery.segments(store, prefix)]
         assert sorted(found) == sorted(NAMES)
 
 
@@ -37,7 +37,7 @@ async def test_one_request_a_name() -> None:
     memory = MemoryStore()
     await fill(memory, *(f"a/{number:04}" for number in range(1000)), "b/x")
     store = FaultyStore(memory)
-    assert [name async for name in catalogs.segments(store)] == ["a", "b"]
+    assert [name async for name in discovery.segments(store)] == ["a", "b"]
     assert store.calls["list"] == 3
 
 
@@ -46,7 +46,7 @@ async def test_clusters_are_those_with_a_backup() -> None:
     await fill(
         store, "half/dc1/node/manifests/t.json.zst", f"{catalog.backups_prefix('whole')}t/dc1.json", "medusa/x/y"
     )
-    assert await catalogs.clusters(store) == ["whole"]
+    assert await discovery.clusters(store) == ["whole"]
     assert await catalogs.one_cluster(store, None) == "whole"
     assert await catalogs.one_cluster(store, "other") == "other"
 
@@ -55,7 +55,7 @@ async def test_nodes_of_a_tag() -> None:
     store = MemoryStore()
     paths = [NodePath("c", "dc1", name) for name in ("n-1", "n-2", "n-3")]
     await fill(store, paths[0].manifest("t1"), paths[1].manifest("t10"), paths[2].manifest("t1"), paths[0].owner())
-    assert await catalogs.nodes(store, "c", "dc1", "t1") == ["n-1", "n-3"]
+    assert await discovery.nodes(store, "c", "dc1", "t1") == ["n-1", "n-3"]
 
 
 async def test_a_record_of_two_datacenters_is_asked_about() -> None:
@@ -77,8 +77,8 @@ async def test_what_may_pass_is_no_broken_record() -> None:
     await fill(memory, catalog.record_key("c", "t1", "dc1"), catalog.record_key("c", "t2", "dc1"))
     store = FaultyStore(memory)
     store.fail("get", Fault(store_error(Kind.FORBIDDEN), key=catalog.record_key("c", "t1", "dc1")))
-    found = [one async for one in catalogs.find_records(store, "c")]
-    assert [one.reason for one in found if isinstance(one, catalogs.Broken)] == ["Forbidden", "ManifestInvalid"]
+    found = [one async for one in discovery.find_records(store, "c")]
+    assert [one.reason for one in found if isinstance(one, discovery.Broken)] == ["Forbidden", "ManifestInvalid"]
     store.fail("get")
     with pytest.raises(type(store_error())):
-        [one async for one in catalogs.find_records(store, "c")]
+        [one async for one in discovery.find_records(store, "c")]

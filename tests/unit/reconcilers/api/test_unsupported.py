@@ -84,10 +84,13 @@ ACTED_ON: dict[type[common.Api], dict[str, Any]] = {
         "startingDeadlineSeconds": 1,
         "activeDeadlineSeconds": 1,
         "nodeProgressDeadlineSeconds": 1,
-        "deletionPolicy": "Retain",
+        "deletionPolicy": "Delete",
         "ttlSecondsAfterFinished": 0,
         "verify": "Hash",
         "cancel": True,
+        "importExisting": True,
+        "sourceCluster": "c",
+        "sourceDatacenter": "d",
         "status": "PENDING",
     },
     restore.RestoreSpec: {
@@ -153,8 +156,6 @@ NOT_YET: dict[type[common.Api], list[tuple[dict[str, Any], str]]] = {
     backup.BackupSpec: [
         ({"endpoint": {"caBundleSecretRef": {"name": "a"}}}, f"spec.endpoint.caBundleSecretRef {REMOVE}"),
         ({"credentialsSecretRef": {"name": "a"}}, f"spec.credentialsSecretRef {REMOVE}"),
-        ({"deletionPolicy": "Delete"}, "spec.deletionPolicy Delete is not acted on yet: use Retain"),
-        ({"importExisting": True}, f"spec.importExisting {REMOVE}"),
     ],
     restore.RestoreSpec: [
         ({"mode": "InPlace"}, "spec.mode InPlace is not acted on yet: use NewCluster"),
@@ -205,7 +206,10 @@ def test_every_field_is_in_one_of_the_tables(spec: type[common.Api]) -> None:
 
 
 def test_what_is_said_of_a_spec_is_said_of_its_object() -> None:
-    spec = msgspec.convert({**STORE, "deletionPolicy": "Delete", "importExisting": True}, backup.BackupSpec)
+    spec = msgspec.convert(
+        {**STORE, "credentialsSecretRef": {"name": "a"}, "endpoint": {"caBundleSecretRef": {"name": "a"}}},
+        backup.BackupSpec,
+    )
     whole = backup.CassandraBackup(metadata=ObjectMeta(name="b"), spec=spec)
 
     assert len(unsupported(whole)) == 2

@@ -1,0 +1,108 @@
+"""Writes down that a place has garbage: kept by whoever made it, before it forgets where that was."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import structlog
+from msgspec import structs
+
+from controller.builtin import CONFIGMAPS
+from controller.clock import rfc3339
+from controller.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from controller.resource import Key
+from reconcilers import locations
+from reconcilers.backup import status as said
+from reconcilers.garbage import entry as entries
+from reconcilers.garbage.entry import Entry, Left
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from agent.protocol import Location
+    from controller.client import Client
+    from reconcilers.api.backup_status import BackupDatacenter
+    from reconcilers.backup.run import Run
+
+_TRIES = 5
+
+_log = structlog.get_logger("garbage")
+
+
+class Notes:
+    """``grace``: seconds between two cycles of the collector."""
+
+    def __init__(self, client: Client, grace: int) -> None:
+        self._client = client
+        self.grace = grace
+
+    async def forgotten(self, run: Run, datacenter: BackupDatacenter, empty: Collection[str]) -> bool:
+        """``empty``: nodes that have no backup left. False where nobody will collect: nothing can be written here."""
+        nodes = {
+            n.pod: Left(n.files, empty=n.pod in empty) for n in run.status.nodes if n.datacenter == datacenter.name
+        }
+        return await self._note(run, datacenter, "forgotten", nodes, due=run.now)
+
+    async def unfinished(self, run: Run) -> None:
+        """The run ended, and some nodes had sent what no manifest names. Those objects are young yet."""
+        for datacenter in run.status.datacenters:
+            nodes = {
+                n.pod: Left(n.files)
+                for n in run.status.nodes
+                if n.datacenter == datacenter.name and n.phase != said.COMPLETED
+            }
+            if nodes:
+                due = run.now + dt.timedelta(seconds=self.grace)
+                await self._note(run, datacenter, "unfinished", nodes, due=due)
+
+    async def _note(
+        self, run: Run, datacenter: BackupDatacenter, why: str, nodes: dict[str, Left], *, due: dt.datetime
+    ) -> bool:
+        storage = run.status.storage
+        assert storage is not None, "the selection freezes the storage"
+        reference = storage.credentials_secret_ref
+        fresh = Entry(
+            location=where(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
+            name=datacenter.name, nodes=nodes, since=rfc3339(run.now), due=rfc3339(due), notes=[f"{run.uid}/{why}"],
+            credentials=reference.name if reference else "", access=datacenter.access,
+        )  # fmt: skip
+        try:
+            await self._keep(run.key.namespace, fresh)
+        except (Forbidden, Invalid) as e:  # the namespace is being deleted, a quota is used up, it grew too large
+            _log.warning("garbage is not written down", location=run.status.location, error=e.message)
+            return False
+        return True
+
+    async def _keep(self, namespace: str, fresh: Entry) -> None:
+        key = Key(namespace, entries.name_of(fresh))
+        for _ in range(_TRIES):
+            try:
+                body = await self._client.get(CONFIGMAPS, key)
+            except NotFound:
+                try:
+                    await self._client.create(CONFIGMAPS, entries.config_map(fresh, namespace))
+                except AlreadyExists:
+                    continue
+                return
+            known = entries.decode(body)
+            wanted = entries.merged(known, fresh) if known is not None else fresh
+            if wanted == known:
+                return
+            version = {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}}
+            try:
+                await self._client.patch(CONFIGMAPS, key, {**version, "data": entries.data(wanted)})
+            except (Conflict, NotFound):
+                continue
+            return
+        raise Conflict(f"the ConfigMap {key} changes all the time")
+
+
+def where(run: Run) -> Location:
+    """For work in the bucket that writes no backup: encrypted as that is, and else as the bucket is set."""
+    storage = run.status.storage
+    assert storage is not None, "the selection freezes the storage"
+    location = locations.to_agent(storage.backup_type, storage.target, storage.endpoint, run.spec)
+    if location.options is not None:
+        location.options = structs.replace(location.options, storage_class="", tags={}, lock_mode="", lock_days=0)
+    return location
