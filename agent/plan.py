@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
@@ -165,7 +166,7 @@ class Plan:
 
     def add(self, table: FoundTable, sstable: FoundSSTable, crcs: Mapping[str, int]) -> None:
         """``crcs`` of every component with bytes. Threads may add different SSTables at once."""
-        prefix = catalog.table_prefix(self._host_id, table.path)
+        prefix = sys.intern(catalog.table_prefix(self._host_id, table.path))  # one for all entries of the table
         entry = Entry(prefix, sstable, crcs, self.coding)
         entry.epochs = self._shared(entry.epochs)
         self._tables.setdefault(prefix, {})[catalog.escape(sstable.name)] = entry
