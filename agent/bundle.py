@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from agent.plan import Member, Sendable
 
 
-def read(item: Sendable, sealer: Sealer | None = None) -> bytes:
-    """Every member, checked against what was planned, and encoded. Blocks. SnapshotGone when one changed, Corrupt for a
-    Data.db.
-    """
-    content = b"".join([_read(member) for member in item.members])
-    return content if sealer is None else sealer.whole(content)
+def encoded(item: Sendable, sealer: Sealer | None) -> bytes:
+    """As :func:`read`, as it is sent."""
+    return read(item) if sealer is None else sealer.whole(read(item))
+
+
+def read(item: Sendable) -> bytes:
+    """Every member, checked against what was planned. Blocks. SnapshotGone when one changed, Corrupt for a Data.db."""
+    return b"".join([_read(member) for member in item.members])
 
 
 def _read(member: Member) -> bytes:

@@ -134,7 +134,7 @@ class Uploader:
         async with self._flow.slot(item.size, whole=item.bundle):
             body: MeteredBytes | MeteredBody
             if item.bundle:
-                data = await run(bundle.read, item, sealer)
+                data = await run(bundle.encoded, item, sealer)
                 body = MeteredBytes(data, item.size, bucket=self._flow.bucket, count=self._count)
             else:
                 (member,) = item.members
