@@ -49,6 +49,16 @@ async def acquire(client: Client, datacenter: Key, holder: str, *, alive: Callab
     return holder
 
 
+async def holder(client: Client, datacenter: Key) -> str:
+    """The UID; empty while nobody has it."""
+    try:
+        lease = await client.get(LEASES, Key(datacenter.namespace, labels.backup_lease(datacenter.name)))
+    except NotFound:
+        return ""
+    found: str = lease.get("spec", {}).get("holderIdentity", "")
+    return found
+
+
 async def release(client: Client, datacenter: Key, holder: str) -> None:
     """Delete the Lease if it is ours; one that is gone or another's is left."""
     key = Key(datacenter.namespace, labels.backup_lease(datacenter.name))

@@ -14,14 +14,14 @@ from controller.reconcile import Done, RequeueAfter
 from controller.resource import Key
 from reconcilers import labels
 from reconcilers.api.backup import BACKUPS, CassandraBackup, DeletionPolicy
-from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
-from reconcilers.api.restore import FINAL_PHASES as ENDED
+from reconcilers.api.backup_status import BackupPhase
 from reconcilers.api.unsupported import unsupported
 from reconcilers.backup import lock, partial, ttl, verify
 from reconcilers.backup import status as said
-from reconcilers.backup.delete import left_something, namesake
+from reconcilers.backup.delete import left_something
 from reconcilers.backup.policy import overdue
 from reconcilers.backup.run import Run
+from reconcilers.backup.turns import Turns
 
 if TYPE_CHECKING:
     from controller.client import Client
@@ -61,7 +61,7 @@ class BackupReconciler:
     ) -> None:
         self._client = client
         self._backups = backups
-        self._restores = restores
+        self._turns = Turns(client=client, backups=backups, restores=restores)
         self._selector = selector
         self._nodes = nodes
         self._deletion = deletion
@@ -150,19 +150,9 @@ class BackupReconciler:
         """One run a datacenter: wait for restores and for backups that are ahead."""
         if run.status.phase != BackupPhase.QUEUED:
             return None
-        if going := namesake(run, self._backups.all()):
-            run.hold("Queued", f"the deletion of backup {going}, which has the same name there, is at work")
+        if blocked := await self._turns.blocked(run):
+            run.hold("Queued", blocked)
             return RequeueAfter(SLOT, "queued")
-        for name in sorted(d.name for d in run.status.datacenters):
-            datacenter = Key(run.key.namespace, name)
-            blocking = self._restoring(datacenter)
-            if not blocking:
-                holder = await lock.acquire(self._client, datacenter, run.uid, alive=self._alive)
-                blocking = "" if holder == run.uid else self._name_of(holder)
-            if blocking:
-                run.status.queue_position = 1 + self._ahead(run)
-                run.hold("Queued", f"{blocking} is at work on {name}")
-                return RequeueAfter(SLOT, "queued")
         run.status.phase = BackupPhase.SNAPSHOTTING
         run.status.start_time = rfc3339(run.now)
         run.status.queue_position = 0
@@ -267,37 +257,6 @@ class BackupReconciler:
         self._nodes.forget(key)
         self._deletion.forget(key)
         self._status.forget(key)
-
-    def _alive(self, uid: str) -> bool:
-        return any(b.metadata.uid == uid and b.status.phase not in FINAL_PHASES for b in self._backups.all())
-
-    def _name_of(self, uid: str) -> str:
-        name = next((b.metadata.name for b in self._backups.all() if b.metadata.uid == uid), "another backup")
-        return f"backup {name}"
-
-    def _restoring(self, datacenter: Key) -> str:
-        for restore in self._restores.all():
-            meta = restore.metadata
-            if (
-                meta.namespace == datacenter.namespace
-                and restore.spec.datacenter == datacenter.name
-                and restore.status.phase not in ENDED
-            ):
-                return f"restore {meta.name}"
-        return ""
-
-    def _ahead(self, run: Run) -> int:
-        """Queued backups that are older and want one of the same datacenters."""
-        mine = {d.name for d in run.status.datacenters}
-        return sum(
-            1
-            for other in self._backups.all()
-            if other.status.phase == BackupPhase.QUEUED
-            and other.metadata.namespace == run.key.namespace
-            and (other.metadata.creation_timestamp, other.metadata.uid)
-            < (run.backup.metadata.creation_timestamp, run.uid)
-            and mine & {d.name for d in other.status.datacenters}
-        )
 
 
 def _where(run: Run) -> str:

@@ -15,18 +15,17 @@ def test_three_backups(backups: Backups) -> None:
     first = backups.make("queue-first", RESTORED, bandwidth=SLOW, type="Full")
     first.sends()
     second = backups.make("queue-second", RESTORED)
-    second.reaches("is next", lambda status: status.get("queuePosition") == 1)
+    told = second.reaches("is next", lambda status: status.get("queuePosition") == 1)
+    assert first.name in told["message"]
     third = backups.make("queue-third", RESTORED)
     told = third.reaches("is the one after", lambda status: status.get("queuePosition") == 2)
     assert told["phase"] == "Queued"
-    assert first.name in told["message"]
+    assert second.name in told["message"]
     assert (third.row["STATUS"], third.row["REASON"]) == ("Queued", "Queued")
     third.tells("Normal", "Queued")
     assert third.condition("Running")["reason"] == "Queued"
 
     ended = [backup.completes(500) for backup in (first, second, third)]
-    runs = sorted((status["startTime"], status["completionTime"]) for status in ended)
-    times = [moment for run in runs for moment in run]
-    assert times == sorted(times), "two were at work at the same time"
-    assert runs[0][0] == ended[0]["startTime"]
+    times = [moment for status in ended for moment in (status["startTime"], status["completionTime"])]
+    assert times == sorted(times), "two were at work at the same time, or one overtook another"
     assert all("queuePosition" not in status for status in ended)

@@ -127,7 +127,7 @@ async def test_a_part_of_one_and_another_that_is_not_ready(world: World) -> None
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("credentialsSecretRef", {"name": "a"})],
+    [("endpoint", {"caBundleSecretRef": {"name": "a"}})],
 )
 async def test_a_field_that_is_not_acted_on_is_refused(world: World, field: str, value: Any) -> None:
     await world.datacenter()
@@ -238,6 +238,35 @@ async def test_three_backups_know_their_places(world: World) -> None:
     positions = [world.get(n).status.queue_position for n in ("one", "two", "three")]
     assert sorted(positions) == [0, 1, 2]
     await world.run(lambda: {world.phase(n) for n in ("one", "two", "three")} == {"Completed"})
+
+
+async def test_first_come_first_served(world: World) -> None:
+    await world.datacenter()
+    world.agents.script(Kind.BACKUP, seconds=60)
+    for name in ("c", "b", "a"):
+        await world.backup(name)
+        await world.rest(2)
+    assert world.get("a").status.queue_position == 2
+    assert world.get("a").status.message == "backup b is before it"
+    await world.run(lambda: {world.phase(n) for n in ("a", "b", "c")} == {"Completed"})
+    assert sorted("abc", key=lambda name: world.get(name).status.start_time) == ["c", "b", "a"]
+
+
+async def test_who_holds_a_lease_does_not_wait_for_an_older_one(world: World) -> None:
+    """Else the older one would wait for that Lease for ever."""
+    for name in ("a", "b"):
+        await world.datacenter(name, replicas=1, own={"app": "x"})
+    world.agents.script(Kind.BACKUP, seconds=60)
+    await world.backup("of-b", {"cassandra-datacenter": "b"})
+    await world.run(lambda: world.phase("of-b") == "Uploading")
+    await world.pod_status("cassandra-a-0", ready=False, podIP="10.9.9.9")
+    await world.backup("older", {"app": "x"})
+    await world.rest(2)
+    await world.backup("both", {"app": "x"})
+    await world.refresh()
+    await world.create_lease("cback-a", world.get("both").metadata.uid)
+    await world.pod_status("cassandra-a-0", ready=True, podIP=world.agents["cassandra-a-0"].ip)
+    await world.run(lambda: {world.phase(n) for n in ("of-b", "older", "both")} == {"Completed"})
 
 
 async def test_backups_of_different_datacenters_run_side_by_side(world: World) -> None:

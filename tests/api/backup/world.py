@@ -449,6 +449,9 @@ class World:
             while self._recorder._wake.is_set():  # noqa: ASYNC110  it has no event for being through
                 await asyncio.sleep(0.005)
 
+    async def create_lease(self, name: str, holder: str) -> None:
+        await self.create(builtin.LEASES, {"metadata": {"name": name}, "spec": {"holderIdentity": holder}})
+
     async def leases(self) -> dict[str, str]:
         found = await self.client.list(builtin.LEASES, self.namespace)
         return {lease["metadata"]["name"]: lease["spec"]["holderIdentity"] for lease in found}
