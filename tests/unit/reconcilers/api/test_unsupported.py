@@ -203,11 +203,9 @@ def test_every_field_is_in_one_of_the_tables(spec: type[common.Api]) -> None:
 
 
 def test_what_is_said_of_a_spec_is_said_of_its_object() -> None:
-    spec = msgspec.convert(
-        {**STORE, "credentialsSecretRef": {"name": "a"}, "endpoint": {"caBundleSecretRef": {"name": "a"}}},
-        backup.BackupSpec,
-    )
-    whole = backup.CassandraBackup(metadata=ObjectMeta(name="b"), spec=spec)
+    fields = {"mode": "InPlace", "confirm": "dc"}
+    spec = msgspec.convert({**LEAST[restore.RestoreSpec], **fields}, restore.RestoreSpec)
+    whole = restore.CassandraRestore(metadata=ObjectMeta(name="r"), spec=spec)
 
     assert len(unsupported(whole)) == 2
     assert unsupported(whole) == unsupported(spec)
