@@ -78,6 +78,18 @@ async def test_every_byte_comes_back_and_the_bucket_has_none_of_them(world: Worl
     assert not [data for data in files if data[:16] in bucket]
 
 
+async def test_a_large_manifest_is_revealed_where_it_is_read(
+    world: World, key_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its SSTables stay packed, so their checksums are unmasked at each look."""
+    monkeypatch.setattr("agent.catalog.stream._LEAN", 0)
+    _, done = await back_up(world)
+    assert await restores(world, done)
+    async with world.agent() as agent:
+        await complete(world, agent, "t2", 2)
+        assert (await Verifications(world)(agent, level=Level.READ)).intact
+
+
 async def test_neither_names_nor_manifests_tell_a_checksum(world: World, key_id: str) -> None:
     manifest, _ = await back_up(world)
     files = expected(world)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent import catalog
 from agent.catalog import Component, SSTable, StoredObject, stream
-from agent.catalog.packed import Packed
+from agent.catalog.packed import Packed, mapped
 from agent.download import Run, Wanted
 from agent.errors import AgentError
 from agent.key_table import Keys
@@ -52,6 +52,20 @@ def test_it_grows_after_it_was_read() -> None:
     for one in objects(COUNT):
         packed.append(one)
         assert packed[-1] == one
+    assert packed == objects(COUNT)
+
+
+def test_what_is_mapped_is_changed_once_however_often_it_is_asked_for() -> None:
+    packed = Packed(StoredObject)
+    for one in objects(COUNT):
+        packed.append(one)
+    for entries in (packed, objects(COUNT)):
+        found = mapped(entries, lambda one: msgspec.structs.replace(one, size=one.size + 1))
+        wanted = [StoredObject(one.key, one.size + 1, one.crc32c) for one in objects(COUNT)]
+        assert len(found) == COUNT
+        assert list(found) == list(found) == wanted
+        assert [found[at] for at in (7, 7, -1)] == [wanted[at] for at in (7, 7, -1)]
+        assert found[3:9] == wanted[3:9]
     assert packed == objects(COUNT)
 
 
