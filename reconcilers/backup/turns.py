@@ -78,4 +78,5 @@ class Turns:
 
 
 def _age(backup: CassandraBackup) -> tuple[str, str]:
-    return backup.metadata.creation_timestamp, backup.metadata.uid
+    """The API server counts whole seconds: of one second, by name."""
+    return backup.metadata.creation_timestamp, backup.metadata.name

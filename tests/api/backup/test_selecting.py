@@ -252,6 +252,18 @@ async def test_first_come_first_served(world: World) -> None:
     assert sorted("abc", key=lambda name: world.get(name).status.start_time) == ["c", "b", "a"]
 
 
+async def test_of_one_second_by_name(world: World) -> None:
+    await world.datacenter()
+    world.agents.script(Kind.BACKUP, seconds=60)
+    await world.backup("first")
+    await world.run(lambda: world.phase("first") == "Uploading")
+    names = [f"b{number}" for number in range(6)]  # by UID they would be in order once in 720 times
+    for name in reversed(names):
+        await world.backup(name, startingDeadlineSeconds=3600)
+    await world.rest(2)
+    assert [world.get(name).status.queue_position for name in names] == [1, 2, 3, 4, 5, 6]
+
+
 async def test_who_holds_a_lease_does_not_wait_for_an_older_one(world: World) -> None:
     """Else the older one would wait for that Lease for ever."""
     for name in ("a", "b"):
