@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from reconcilers.backup.nodes import Nodes
     from reconcilers.backup.select import Selector
 from reconcilers.status_writer import SLOT, StatusWriter
+from reconcilers.words import some
 
 # Nothing of a phase begins before the phase is in the status: what is to be undone is found by it.
 _WRITE_FIRST = RequeueAfter(0, "the phase is written first")
@@ -130,7 +131,7 @@ class BackupReconciler:
         if not all(left.values()):
             return RequeueAfter(_LOOK_AGAIN, "clearing snapshots")
         if left:
-            status.message += f"; the snapshot may still stand on {_some([*left])}: their agents clear it within a day"
+            status.message += f"; the snapshot may still stand on {some([*left])}: their agents clear it within a day"
         ended_on_purpose = status.reason in ("Cancelled", "Deleted")
         run.end(BackupPhase.CANCELLED if ended_on_purpose else BackupPhase.FAILED, status.reason, status.message)
         return Done()
@@ -261,8 +262,4 @@ class BackupReconciler:
 
 def _where(run: Run) -> str:
     waiting = [n.pod for n in partial.going(run.status.nodes) if n.phase != said.COMPLETED]
-    return f"{run.status.phase}, waiting for {_some(waiting)}"
-
-
-def _some(names: list[str]) -> str:
-    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+    return f"{run.status.phase}, waiting for {some(waiting)}"

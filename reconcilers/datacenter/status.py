@@ -19,6 +19,7 @@ from reconcilers.api.datacenter_status import (
 )
 from reconcilers.datacenter import meta
 from reconcilers.datacenter.verdict import Verdict
+from reconcilers.words import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -175,8 +176,8 @@ def _requires_update(view: View) -> Verdict:
     if not behind:
         return Verdict("RequiresUpdate", "False", "UpToDate", "every pod runs the current template")
     message = (
-        f"{_some(behind)} run an older template: restart them by hand, each after the one before is ready again, "
-        f"beginning with: kubectl -n {view.cdc.metadata.namespace} delete pod {behind[0]}"
+        f"{some(behind, _NAMED)} run an older template: restart them by hand, each after the one before is ready "
+        f"again, beginning with: kubectl -n {view.cdc.metadata.namespace} delete pod {behind[0]}"
     )
     return Verdict("RequiresUpdate", "True", "TemplateChanged", message)
 
@@ -198,11 +199,6 @@ def _count(view: View) -> str:
 
 def _trouble(view: View) -> str:
     return next((f"pod {pod.name}: {pod.trouble}" for pod in view.pods if pod.trouble), "")
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _nodes(view: View) -> list[NodeStatus]:

@@ -33,6 +33,7 @@ from reconcilers.restore import plan, source
 from reconcilers.restore.mapping import TopologyMismatch, assign
 from reconcilers.restore.run import WAITING, Run, urgent
 from reconcilers.status_writer import StatusWriter
+from reconcilers.words import some
 
 if TYPE_CHECKING:
     from agent.protocol import ClusterRecord
@@ -248,7 +249,7 @@ class RestoreReconciler:
         ]
         status.totals = RestoreTotals(files=sum(p.source.files for p in pairs))
         message = f"{len(pairs)} nodes from {found.uri}, backup {found.tag} of {found.cluster}/{found.datacenter}"
-        message += f", of {source.some(record.entities)} alone" if record.entities else ""
+        message += f", of {some(record.entities)} alone" if record.entities else ""
         run.say("Validated", "True", "RestoreValidated", message)
         run.event("RestoreValidated", message)
         return Done()  # the mapping is written before anything is done by it

@@ -10,6 +10,7 @@ from msgspec import structs
 from controller.resource import Key
 from reconcilers import locations, mounts
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
+from reconcilers.words import some
 
 if TYPE_CHECKING:
     from agent.protocol import ClusterRecord, Location
@@ -57,10 +58,6 @@ def check_whole(record: ClusterRecord) -> Never | None:
         return None
     names = [node.node or f"the node with host id {node.host_id}" for node in record.missing]
     return Never("BackupPartial", f"backup {record.tag} is without {some(names)}, and {_WHOLE}")
-
-
-def some(names: list[str]) -> str:
-    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
 
 
 def reached(source: Source, datacenter: CassandraDataCenter) -> Source | Never:

@@ -11,6 +11,7 @@ from controller.clock import parse_rfc3339
 from reconcilers import labels
 from reconcilers.api.backup_status import BackupPhase
 from reconcilers.api.schedule import SCHEDULES, OwnerReferencePolicy
+from reconcilers.words import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -109,5 +110,4 @@ def later(moment: datetime, seconds: float) -> datetime:
 
 def names(backups: Iterable[CassandraBackup]) -> str:
     """For a message."""
-    found = [b.metadata.name for b in backups]
-    return f"{', '.join(found[:3])}{f' and {len(found) - 3} more' if len(found) > 3 else ''}"
+    return some([b.metadata.name for b in backups])
