@@ -68,6 +68,7 @@ class BackupReconciler:
         self._deletion = deletion
         self._importer = importer
         self._released: dict[Key, str] = {}  # the UID of a backup that holds no lease
+        self._let_go: dict[Key, str] = {}  # likewise of one that was deleted: the store may show it a moment longer
         self._recorder = recorder
         self._clock = clock
         self._session = session
@@ -80,6 +81,9 @@ class BackupReconciler:
         if backup is None:
             self._forget(key)
             self._released.pop(key, None)
+            self._let_go.pop(key, None)
+            return Done()
+        if self._let_go.get(key) == backup.metadata.uid:
             return Done()
         run = Run(backup, self._clock.now())
         if run.ended or (backup.metadata.deletion_timestamp and not run.status.nodes):
@@ -223,6 +227,8 @@ class BackupReconciler:
             await finalizer.add(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
         elif held:
             await finalizer.remove(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
+            if meta.deletion_timestamp:
+                self._let_go[run.key] = run.uid
             return Done()  # the change of the object wakes this key
         return await ttl.expire(run, self._client, self._recorder)
 

@@ -9,6 +9,8 @@ from msgspec import structs
 
 from agent.protocol import Failure, Kind
 from controller import builtin
+from controller.store import StoreWriter
+from controller.watch import Apply
 from reconcilers import labels
 from reconcilers.api.backup import BACKUPS
 from reconcilers.api.datacenter import DATACENTERS
@@ -18,6 +20,7 @@ from tests.api.backup.world import GRACE
 from tests.fakes.agents import DENIED, THROTTLED
 
 if TYPE_CHECKING:
+    from reconcilers.api.backup import CassandraBackup
     from tests.api.backup.world import World
     from tests.fakes.agents import FakeAgent
 
@@ -228,6 +231,18 @@ async def test_a_helper_pod_does_it_where_the_datacenter_is_gone(world: World) -
         await world.restart()
     await world.run(lambda: not world.garbage())
     assert world.agents.bucket.objects == {}
+    assert nothing_left(world)
+
+
+async def test_a_store_that_still_shows_it_starts_nothing_anew(world: World) -> None:
+    await orphaned(world)
+    seen: list[CassandraBackup] = []
+    world.watched.append(lambda: seen.extend(world.stores[BACKUPS].all()))
+    await world.helper_comes()
+    await gone(world)
+    StoreWriter(world.stores[BACKUPS]).apply(Apply(seen[-1]))
+    await world.reconcile(BACKUPS.kind, world.key("backup"))
+    await world.refresh()
     assert nothing_left(world)
 
 
