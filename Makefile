@@ -11,6 +11,8 @@ CACHE := $(or $(CASSANDRA_OPERATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 
 # Pass a test's name or options: make test ARGS='-k queue -x'
 ARGS ?=
+# A process for each core; a ring that starts servers is one's alone (tests/conftest.py). ARGS='-n 0': one process.
+PARALLEL := -n auto --maxprocesses 4 --dist loadscope
 # make demo STORAGE=gcs, make e2e STORAGE=gcs: where the backups go: s3, gcs, azure or file
 STORAGE ?= s3
 # make e2e SMOKE=1: the demo's scenario alone, and with s3 also one node in each of the other stores
@@ -43,11 +45,11 @@ lint: venv ## ruff, mypy, the direction of imports, CRDs as the code has them
 .PHONY: test
 test: venv ## unit, contract and API rings: real API server and object stores, no cluster
 	dev/tool etcd kube-apiserver minio fake-gcs-server azurite >/dev/null
-	$(PY) -m pytest tests/unit tests/contract tests/api $(ARGS)
+	$(PY) -m pytest $(PARALLEL) tests/unit tests/contract tests/api $(ARGS)
 
 .PHONY: test-unit
 test-unit: venv ## the unit ring alone: no process, no network
-	$(PY) -m pytest tests/unit $(ARGS)
+	$(PY) -m pytest $(PARALLEL) tests/unit $(ARGS)
 
 .PHONY: model
 model: venv ## 50,000 lives of backups with all that can go wrong, half an hour; make test has 2,000. MODEL_RUNS=...
