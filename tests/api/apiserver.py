@@ -12,7 +12,6 @@ import json
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -27,6 +26,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
@@ -52,7 +53,7 @@ class ApiServer:
     @classmethod
     def start(cls, directory: Path) -> ApiServer:
         """``directory`` must exist. Raises RuntimeError with the end of the log when a process does not come up."""
-        etcd_port, peer_port, port = _free_ports(3)
+        etcd_port, peer_port, port = (free_port() for _ in range(3))
         token = secrets.token_hex(16)
         server = cls(directory, port, etcd_port, token, directory / "kubeconfig")
         _make_certificates(directory)
@@ -161,6 +162,8 @@ class ApiServer:
         found = []
         with contextlib.suppress(FileNotFoundError), (self.directory / "audit.log").open() as log:
             for line in log:
+                if namespace not in line:
+                    continue  # most are: the log is of the whole run
                 record = json.loads(line)
                 in_namespace = not namespace or record.get("objectRef", {}).get("namespace") == namespace
                 if in_namespace and user_agent in record.get("userAgent", ""):
@@ -216,14 +219,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-
-
 def _make_certificates(directory: Path) -> None:
     now = dt.datetime.now(dt.UTC)
 
@@ -274,7 +269,7 @@ rules:
 
 
 def main() -> None:
-    """Starts one for work by hand, until Ctrl-C: ``python tests/api/apiserver.py DIRECTORY``."""
+    """Starts one for work by hand, until Ctrl-C: ``python -m tests.api.apiserver DIRECTORY``."""
     directory = Path(sys.argv[1])
     directory.mkdir(parents=True)
     server = ApiServer.start(directory)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from backends.azure import AzureStore
 from backends.base import Endpoint
 from tests.contract.refusals import errors_of
-from tests.contract.server import free_port, program, started
+from tests.contract.server import program, started
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

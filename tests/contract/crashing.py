@@ -13,7 +13,8 @@ import aiohttp
 
 from benchmarks import certificates
 from tests.contract.minio import PASSWORD, USER
-from tests.contract.server import ROOT, free_port
+from tests.contract.server import ROOT
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

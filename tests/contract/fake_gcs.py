@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from backends.base import Endpoint
 from backends.gcs import GcsStore
 from backends.gcs_client import Ask
-from tests.contract.server import answers, free_port, program, started
+from tests.contract.server import answers, program, started
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -15,7 +15,8 @@ from botocore.credentials import Credentials
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from tests.contract.server import answers, free_port, program, started
+from tests.contract.server import answers, program, started
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     import ssl

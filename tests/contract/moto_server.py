@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.contract.server import answers, free_port, started
+from tests.contract.server import answers, started
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -26,13 +25,6 @@ def program(tool: str) -> str:
     """Its path; built where it is missing."""
     found = subprocess.run([sys.executable, ROOT / "dev/tool", tool], check=True, capture_output=True, text=True)
     return found.stdout.strip()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def answers(url: str, trust: ssl.SSLContext | None = None) -> Callable[[], None]:
@@ -69,7 +61,11 @@ def started(
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def server(
