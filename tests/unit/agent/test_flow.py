@@ -158,7 +158,7 @@ async def test_bytes_in_flight_are_bounded() -> None:
 
 async def test_what_is_streamed_holds_its_buffers_only() -> None:
     flow = Flow(3, start=3, in_flight=2 * STREAMED)
-    async with asyncio.timeout(5), flow.slot(100 * STREAMED), flow.slot(100 * STREAMED):
+    async with asyncio.timeout(10), flow.slot(100 * STREAMED), flow.slot(100 * STREAMED):
         waiting = asyncio.create_task(flow.slot(STREAMED).__aenter__())
         await asyncio.sleep(0)
         assert not waiting.done()

@@ -268,7 +268,7 @@ async def test_sigterm_answers_those_who_wait_and_leaves_work_resumable(world: W
         waiting = asyncio.create_task(api("GET", f"/v1/operations/a?since={operation.revision}&wait=60"))
         await asyncio.sleep(0.05)
         stopping = asyncio.create_task(agent.operations.stop())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             status, body = await waiting
             await stopping
         assert (status, body["state"]) == (200, "Running")

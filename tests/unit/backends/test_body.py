@@ -127,7 +127,7 @@ async def test_no_file_stays_open(source: Path, taken: int) -> None:
     async with aclosing(FileBody(source).chunks()) as chunks:
         for _ in range(taken):
             await anext(chunks)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while open_files() > before:  # a read in its thread ends first
             await asyncio.sleep(0)
 
@@ -150,7 +150,7 @@ async def test_a_cancelled_read_leaves_no_file_open(source: Path, monkeypatch: p
         await task
     assert open_files() > before
     go.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while open_files() > before:
             await asyncio.sleep(0)
 

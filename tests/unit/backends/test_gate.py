@@ -81,7 +81,7 @@ async def play(steps: list[tuple[str, int]]) -> None:
         check(gate, visitors, before)
     for visitor in visitors:
         visitor.leaving.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await asyncio.gather(*(visitor.task for visitor in visitors), return_exceptions=True)
     assert (gate.inside, gate.held, gate.wanted) == (0, 0, False)
 

@@ -101,7 +101,7 @@ async def test_what_is_listed_can_be_worked_on_meanwhile() -> None:
     store = LimitStore(MemoryStore(), 1)
     for key in ("a", "b", "c"):
         await store.put(key, BytesBody(key.encode()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         assert [(await store.head(meta.key)).size async for meta in store.list("")] == [1, 1, 1]
 
 

@@ -183,10 +183,10 @@ async def test_a_slow_body_is_no_stall(server: Server, aws: None) -> None:
     class Slow(BytesBody):
         async def chunks(self) -> AsyncIterator[bytes]:
             for _ in range(2):
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.7)
                 yield b"x" * (1 << 20)
 
-    async with opened(server, stall=0.1) as store:
+    async with opened(server, stall=0.6) as store:
         await store.put("key", Slow(b"x" * (2 << 20)))
     assert [len(body) for body in server.bodies] == [2 << 20]
 

@@ -390,10 +390,10 @@ async def test_slow_is_not_stalled(serving: Serving) -> None:
         await request_of(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
         for _ in range(8):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.15)
             writer.write(b"x")
 
-    async with serving(handler, stall=0.4) as (direct, _):
+    async with serving(handler, stall=1.0) as (direct, _):
         assert await got(direct) == (200, b"x" * 8)
 
 
