@@ -31,7 +31,7 @@ def answers(url: str, trust: ssl.SSLContext | None = None) -> Callable[[], None]
     """For ``started``: OSError until the url is answered with a 200."""
 
     def ask() -> None:
-        with urllib.request.urlopen(url, timeout=5, context=trust):
+        with urllib.request.urlopen(url, timeout=10, context=trust):
             pass
 
     return ask

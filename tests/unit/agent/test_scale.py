@@ -54,9 +54,9 @@ async def test_nothing_new_is_nearly_free(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         reads = Reads(patched)
         node.store.requests = node.store.sent = 0
-        began = time.monotonic()
+        began = time.process_time()  # of all threads; the wall's is the neighbours' too
         await node.back_up("e2")
-        took = time.monotonic() - began
+        took = time.process_time() - began
     assert node.store.sent == 0
     assert {name.rpartition("-")[2] for name in reads.bytes} <= {"TOC.txt", "manifest.json"}  # which files there are
     sys.stdout.write(f"{node.store.requests} requests, {took:.1f} s\n")

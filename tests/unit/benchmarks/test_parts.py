@@ -70,7 +70,7 @@ def test_a_restored_set_must_be_the_same(
 
 def test_the_node_answers_the_agent_and_medusa_and_counts_its_own_time(dataset: DataSet, tmp_path: Path) -> None:
     def ask(url: str, body: object) -> object:
-        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=5) as answer:
+        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=60) as answer:
             return json.loads(answer.read())
 
     def take(operation: str, *arguments: object) -> dict[str, object]:
