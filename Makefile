@@ -12,7 +12,8 @@ CACHE := $(or $(CASSANDRA_OPERATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 # Pass a test's name or options: make test ARGS='-k queue -x'
 ARGS ?=
 # A process for each core; a ring that starts servers is one's alone (tests/conftest.py). ARGS='-n 0': one process.
-PARALLEL := -n auto --maxprocesses 4 --dist loadscope
+# One that dies is a failure and not replaced: xdist's scheduler waits for ever for the one in its place.
+PARALLEL := -n auto --maxprocesses 4 --dist loadscope --max-worker-restart 0
 # make demo STORAGE=gcs, make e2e STORAGE=gcs: where the backups go: s3, gcs, azure or file
 STORAGE ?= s3
 # make e2e SMOKE=1: the demo's scenario alone, and with s3 also one node in each of the other stores

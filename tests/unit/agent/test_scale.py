@@ -41,7 +41,7 @@ def plant(data: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_nothing_new_is_nearly_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one rewritten Statistics.db costs its own bytes."""
     monkeypatch.setattr("agent.cache.RACY", -(10**18))  # the files are new
@@ -76,7 +76,7 @@ LIMITS = {"tebibyte": 256, "million": 240, "verify": 200, "restore": 160, "colle
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "works", [["tebibyte"], ["million", "verify", "collect", "restore"]], ids=["tebibyte", "million"]
 )
