@@ -486,6 +486,10 @@ async def test_what_the_first_backup_left_is_collected_when_it_fails(world: Worl
     await failed(world)
     await failed(world, "worse")
     assert len(world.agents.bucket.objects) == 8
+    (found,) = world.garbage()
+    entry = entries.decode(found.body)
+    assert entry is not None
+    assert (entry.due_at - world.clock.now()).total_seconds() > GRACE, "by the store's clock they are old enough then"
     await world.restart()
     await world.run(lambda: not world.garbage(), within=3 * GRACE)
     assert world.agents.bucket.objects == {}
@@ -497,7 +501,7 @@ async def test_what_else_is_there_is_not_taken_for_that_of_runs_that_failed(worl
     await world.datacenter(replicas=2)
     await failed(world)
     world.agents.bucket.objects[NODE, "foreign-0123456789ab"] = 0.0
-    await world.run(lambda: world.clock.monotonic() > 3 * GRACE, within=4 * GRACE)
+    await world.run(lambda: world.clock.monotonic() > 2.2 * GRACE, within=3 * GRACE)
     assert {node for node, _ in world.agents.bucket.objects} == {NODE}, "the other node's are gone"
     assert len(world.agents.bucket.of(NODE)) == 3
     assert "CollectFailed" in await world.reasons("foo-cassandra")
@@ -517,7 +521,7 @@ async def test_runs_that_failed_do_not_explain_all_once_a_backup_was_complete(wo
     bucket.manifests.clear()
     bucket.records.clear()
     bucket.objects = {key: at for key, at in bucket.objects.items() if not key[1].startswith("only-")}
-    await world.run(lambda: world.clock.monotonic() > 3 * GRACE, within=4 * GRACE)
+    await world.run(lambda: world.clock.monotonic() > 2.2 * GRACE, within=3 * GRACE)
     left = {node for node, _ in bucket.objects}
     assert left == ({NODE} if partly else {a.pod for a in world.agents})
 
