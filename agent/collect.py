@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from agent import catalog
@@ -12,56 +13,12 @@ from agent.protocol import Collected, Told
 
 if TYPE_CHECKING:
     from agent.candidates import Listed
-    from agent.catalog import Pending
+    from agent.claims import Needed
     from agent.protocol import CollectSpec
 
-DEAD = 7 * 86_400.0  # seconds without a heartbeat
 TOLD = 1_000  # keys that a result names
 DELETE, CANDIDATE = "Delete", "Candidate"
-
-
-@dataclass(slots=True)
-class Claim:
-    """A pending record. ``modified``: when the store took its last heartbeat. ``reuse`` None: not yet known."""
-
-    key: str
-    modified: float
-    backup_id: str
-    epoch: str
-    reuse: KeySet | None
-
-    @classmethod
-    def of(cls, key: str, modified: float, pending: Pending) -> Claim:
-        reuse = None
-        if pending.reuse is not None:
-            reuse = KeySet()
-            for name in pending.reuse:
-                reuse.add(name)
-        return cls(key, modified, pending.backup_id, pending.epoch, reuse)
-
-    def runs(self, committed: set[str], now: float) -> bool:
-        """One whose backup has its manifest needs no more than that names: another try of it can only adopt it."""
-        return self.backup_id not in committed and now - self.modified < DEAD
-
-
-class Needed:
-    """What must stay: the keys of every manifest, whole backups' or not, and what running backups reuse or sent."""
-
-    def __init__(self) -> None:
-        self.live = KeySet()
-        self.epochs: list[str] = []
-
-    def claim(self, claims: list[Claim], committed: set[str], now: float) -> None:
-        """CollectBlocked by a backup that has begun and has not said yet what it reuses."""
-        for claim in claims:
-            if not claim.runs(committed, now):
-                continue
-            if claim.reuse is None:
-                message = f"a backup has just begun, or died at its start: {claim.key}; collect again when it is done"
-                raise AgentError(Reason.COLLECT_BLOCKED, message, retryable=True)
-            self.live.update(claim.reuse)
-            if claim.epoch:
-                self.epochs.append(claim.epoch)
+_EPOCHS = 4096  # objects have few different ones
 
 
 @dataclass(slots=True)
@@ -104,6 +61,8 @@ class Sweep:
         self._needed = needed
         self._lists = lists
         self._before = now - spec.grace
+        self._stranger = ""  # the first key that no run which ended has sent, nor one that runs
+        self._ended = lru_cache(_EPOCHS)(lambda epoch: any(catalog.owns_epoch(of, epoch) for of in spec.ended))
 
     def see(self, key: str, size: int, modified: float) -> None:
         """``key`` is relative to the node's root. What is no data object of ours is nobody's to delete."""
@@ -117,6 +76,8 @@ class Sweep:
             result.live += 1
             return
         owned = self.owned(epoch)
+        if not (self._stranger or owned or self._ended(epoch)):
+            self._stranger = key
         if owned or modified > self._before or not modified:
             result.owned += owned
             result.young += not owned
@@ -152,13 +113,9 @@ class Sweep:
         if not result.candidates:
             return
         if not len(self._needed.live):
-            if self._spec.allow_empty:
+            if self._spec.allow_empty or (self._spec.allow_ended and not self._stranger):
                 return
-            message = (
-                f"no backup of {self._spec.node} is left that needs any of its {result.objects} objects: nothing was"
-                " deleted; if they shall all go, collect with allowEmpty"
-            )
-            raise AgentError(Reason.COLLECT_REFUSED, message)
+            raise AgentError(Reason.COLLECT_REFUSED, self._orphaned())
         unexpected = result.candidates - self._spec.expected
         if unexpected > self._spec.limit * result.objects:
             message = (
@@ -167,6 +124,14 @@ class Sweep:
                 " the limit"
             )
             raise AgentError(Reason.COLLECT_REFUSED, message)
+
+    def _orphaned(self) -> str:
+        """Without a manifest nobody knows what a backup needed that was here: only that there was none is enough."""
+        spec, message = self._spec, f"no backup of {self._spec.node} is left that needs any of its"
+        message += f" {self.result.objects} objects"
+        if spec.allow_ended and spec.ended:
+            message += f", and they are not all of runs that are known to have failed: {self._stranger} is not"
+        return f"{message}: nothing was deleted; if they shall all go, collect with allowEmpty"
 
     def _condemn(self, key: str, size: int) -> bool:
         """Whether it is on the list that backups will see."""

@@ -21,7 +21,7 @@ import structlog
 from agent import catalog, clock, evidence
 from agent.candidates import read_lists
 from agent.catalog import NodePath
-from agent.collect import DEAD, Lists, Sweep
+from agent.collect import Lists, Sweep
 from agent.errors import AgentError, Reason
 from agent.lease import taken
 from agent.protocol import CollectSpec, State
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from backends.base import ObjectStore
 
 _BATCH = 1_000  # keys of one request
-_BURIED = 4 * DEAD  # seconds after which a dead backup's record goes
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +85,8 @@ class CollectHandler:
     def check(self, spec: CollectSpec) -> None:
         for name in (spec.cluster, spec.datacenter, spec.node):
             catalog.escape(name)
+        for epoch in spec.ended:
+            catalog.check_epoch(epoch)
         if spec.grace < self._least_grace or not 0 < spec.limit <= 1 or spec.expected < 0:
             least = self._least_grace
             message = f"grace must be {least} seconds or more, limit more than 0 and at most 1, expected 0 or more"
@@ -116,7 +117,7 @@ async def _look(job: Job, store: ObjectStore, path: NodePath, spec: CollectSpec,
     """Reads only."""
     await job.enter("Reading")
     lists = await asyncio.to_thread(Lists.of, await read_lists(store, path), now, spec.grace)
-    seen = await evidence.gather(store, path, now)
+    seen = await evidence.gather(store, path, spec, now)
     await job.enter("Listing")
     found = Sweep(spec, seen.needed, lists, now, clock.now())
     async with closing(store.list(path.root)) as listing:
@@ -160,10 +161,7 @@ async def _tidy(cycle: _Cycle, lease: Lease) -> None:
             await cycle.store.abort_upload(key, upload)
             cycle.found.result.uploads += 1
         gone = [one.key for one in cycle.lists.old]
-        for claim in cycle.seen.claims:
-            wait = cycle.spec.grace if claim.backup_id in cycle.seen.committed else _BURIED
-            if cycle.now - claim.modified > wait:
-                gone.append(claim.key)
+        gone += [one.key for one in cycle.seen.claims if one.over(cycle.seen.committed, cycle.spec, cycle.now)]
         if gone and await lease.held():
             await cycle.store.delete(gone)
     except StoreError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent import catalog, records
 from agent.catalog import MAX_OBJECT
-from agent.collect import Claim, Needed
+from agent.claims import Claim, Needed
 from agent.errors import AgentError, Reason
 from backends.errors import NotFound
 from backends.helpers import read_all
@@ -21,7 +21,7 @@ from backends.streams import closing
 
 if TYPE_CHECKING:
     from agent.catalog import NodePath
-    from agent.protocol import ClusterRecord
+    from agent.protocol import ClusterRecord, CollectSpec
     from backends.base import ObjectMeta, ObjectStore
 
 
@@ -33,7 +33,7 @@ class Evidence(NamedTuple):
     committed: set[str]
 
 
-async def gather(store: ObjectStore, path: NodePath, now: float) -> Evidence:
+async def gather(store: ObjectStore, path: NodePath, spec: CollectSpec, now: float) -> Evidence:
     """CollectRefused for anything that cannot be read, CollectBlocked by a backup that has just begun."""
     claims = await _claims(store, path)
     recorded = await _recorded(store, path)
@@ -47,7 +47,7 @@ async def gather(store: ObjectStore, path: NodePath, now: float) -> Evidence:
     for tag, (backup_id, digest) in recorded.items():
         if digests.get(path.manifest(tag)) != digest:
             await _check_gone(store, path, tag, backup_id)
-    needed.claim(claims, committed, now)
+    needed.claim(claims, committed, spec, now)
     await asyncio.to_thread(needed.live.settle)
     return Evidence(needed, claims, committed)
 

@@ -182,6 +182,8 @@ class CollectSpec(Wire):
     limit: float = 0.5  # candidates, as a share of all objects; with more of them nothing is deleted
     expected: int = 0  # candidates that ``limit`` does not count: who asks has given up as many, and knows it
     allow_empty: bool = False  # the node has no backup left, on purpose: everything goes, whatever ``limit`` says
+    ended: list[str] = []  # epochs of runs that are over and will be no backups: who asks has run them
+    allow_ended: bool = False  # as allow_empty, if those runs have sent all that is there
 
 
 class Told(Wire):

@@ -59,9 +59,9 @@ class Deletion:
         self._begun: set[Key] = set()
 
     async def ended(self, run: Run) -> None:
-        """Before the end is written: what it leaves behind is known to the collector."""
-        if run.status.phase in _UNFINISHED and left_something(run.status):
-            await self._notes.unfinished(run)
+        """Before the end is written: the collector knows what it leaves behind, and what it made a backup of."""
+        if run.status.phase in _BEGUN and left_something(run.status):
+            await self._notes.ended(run)
 
     async def advance(self, run: Run) -> Outcome | None:
         """None when it is over, one way or the other. Until then ``run.status`` says what it waits for."""
@@ -186,4 +186,4 @@ def _errand(run: Run, datacenter: BackupDatacenter) -> Errand:
     return Errand(f"{run.uid}.{Kind.FORGET}.{datacenter.name}", Kind.FORGET, spec)
 
 
-_UNFINISHED = frozenset({BackupPhase.FAILED, BackupPhase.CANCELLED, BackupPhase.PARTIALLY_COMPLETED})
+_BEGUN = frozenset({BackupPhase.COMPLETED, BackupPhase.FAILED, BackupPhase.CANCELLED, BackupPhase.PARTIALLY_COMPLETED})

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import structs
 
 from agent.protocol import Collected, CollectSpec, Kind
@@ -58,11 +59,13 @@ class Cycle:
 def errands(entry: Entry, uid: str, grace: int) -> Iterator[tuple[str, Errand]]:
     """By node, whose own agent is asked first. ``uid`` is the ConfigMap's; an id names this cycle of this knowledge."""
     for node, left in entry.nodes.items():
+        ended = [run.epoch for run in entry.ended if node not in run.kept]
         spec = CollectSpec(
             location=structs.replace(entry.location), cluster=entry.cluster, datacenter=entry.datacenter, node=node,
-            grace=grace, expected=left.expected, allow_empty=left.empty,
+            grace=grace, expected=left.expected, allow_empty=left.empty, ended=ended,
+            allow_ended=len(ended) == len(entry.ended),
         )  # fmt: skip
-        digest = hashlib.sha256(f"{node}/{left.expected}/{left.empty}/{entry.since}".encode()).hexdigest()
+        digest = hashlib.sha256(msgspec.json.encode([spec, entry.since])).hexdigest()
         yield node, Errand(f"{uid}.{Kind.COLLECT}.{entry.cycle}.{digest[:12]}", Kind.COLLECT, spec, by=node)
 
 

@@ -33,10 +33,18 @@ class Left(msgspec.Struct, rename="camel", omit_defaults=True):
     empty: bool = False
 
 
+class Ended(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A run that nobody goes on with, by the epoch of what it sent. ``kept``: nodes of which it is a backup."""
+
+    epoch: str
+    kept: list[str] = []
+
+
 class Entry(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """``name`` is the CassandraDataCenter's, ``cluster`` and ``datacenter`` are Cassandra's names. Times are RFC 3339.
 
     ``notes`` are ``<backup's UID>/<why>``, so that the same is not counted twice; ``cycle`` is the one to come.
+    ``ended`` are the runs that left something, and of the others one that has a backup of a node in ``nodes``.
     """
 
     location: Location
@@ -47,6 +55,7 @@ class Entry(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     since: str
     due: str
     notes: list[str]
+    ended: list[Ended] = []
     credentials: str = ""  # name of a Secret
     access: Access | None = None
     cycle: int = 1
@@ -84,7 +93,11 @@ def decode(body: Object) -> Entry | None:
 
 
 def merged(known: Entry, fresh: Entry) -> Entry:
-    """``fresh`` is one note. After the first cycle none is brought forward: the next one condemns what is new, too."""
+    """``fresh`` is one note; without nodes it is of a run that left nothing. After the first cycle none is brought
+    forward: the next one condemns what is new, too.
+    """
+    if not fresh.nodes:
+        return _went_well(known, fresh.ended)
     if set(fresh.notes) <= set(known.notes):
         return known
     nodes = dict(known.nodes)
@@ -97,13 +110,26 @@ def merged(known: Entry, fresh: Entry) -> Entry:
         since=max(known.since, fresh.since),
         due=min(known.due, fresh.due) if known.cycle == 1 else known.due,
         notes=[*known.notes, *fresh.notes][-_REMEMBERED:],
+        ended=[*known.ended, *fresh.ended][-_REMEMBERED:],
         credentials=fresh.credentials or known.credentials,
         access=fresh.access or known.access,
         location=fresh.location,
     )
 
 
+def _went_well(known: Entry, runs: list[Ended]) -> Entry:
+    """Runs that failed no longer explain alone what lies in a node's place. One that says so is enough."""
+    told = {node for one in known.ended for node in one.kept}
+    news = [one for one in runs if set(one.kept) & set(known.nodes) - told]
+    return structs.replace(known, ended=[*known.ended, *news][-_REMEMBERED:])
+
+
 def next_cycle(entry: Entry, now: dt.datetime, grace: int) -> Entry:
-    """``grace`` in seconds. A little later than that: the list of candidates must be as old as the grace."""
+    """``grace`` in seconds."""
+    return structs.replace(entry, cycle=entry.cycle + 1, due=past_grace(now, grace))
+
+
+def past_grace(now: dt.datetime, grace: int) -> str:
+    """A little later than that: what was written by ``now`` must be as old as the grace, by the store's clock."""
     margin = min(600, max(5, grace // 100))
-    return structs.replace(entry, cycle=entry.cycle + 1, due=rfc3339(now + dt.timedelta(seconds=grace + margin)))
+    return rfc3339(now + dt.timedelta(seconds=grace + margin))

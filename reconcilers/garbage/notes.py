@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,9 +12,10 @@ from controller.clock import rfc3339
 from controller.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from controller.resource import Key
 from reconcilers import locations
+from reconcilers.backup import policy
 from reconcilers.backup import status as said
 from reconcilers.garbage import entry as entries
-from reconcilers.garbage.entry import Entry, Left
+from reconcilers.garbage.entry import Ended, Entry, Left
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,30 +42,34 @@ class Notes:
         nodes = {
             n.pod: Left(n.files, empty=n.pod in empty) for n in run.status.nodes if n.datacenter == datacenter.name
         }
-        return await self._note(run, datacenter, "forgotten", nodes, due=run.now)
+        return await self._note(run, datacenter, "forgotten", nodes, due=rfc3339(run.now))
 
-    async def unfinished(self, run: Run) -> None:
-        """The run ended, and some nodes had sent what no manifest names. Those objects are young yet."""
+    async def ended(self, run: Run) -> None:
+        """What it sent of some nodes no manifest names, and is young yet. Of the others there is a backup now."""
         for datacenter in run.status.datacenters:
-            nodes = {
-                n.pod: Left(n.files)
-                for n in run.status.nodes
-                if n.datacenter == datacenter.name and n.phase != said.COMPLETED
-            }
-            if nodes:
-                due = run.now + dt.timedelta(seconds=self.grace)
-                await self._note(run, datacenter, "unfinished", nodes, due=due)
+            mine = [n for n in run.status.nodes if n.datacenter == datacenter.name]
+            nodes = {n.pod: Left(n.files) for n in mine if n.phase != said.COMPLETED}
+            ended = Ended(policy.epoch(run.created, run.uid), [n.pod for n in mine if n.pod not in nodes])
+            due = entries.past_grace(run.now, self.grace)
+            await self._note(run, datacenter, "unfinished", nodes, due=due, ended=[ended])
 
     async def _note(
-        self, run: Run, datacenter: BackupDatacenter, why: str, nodes: dict[str, Left], *, due: dt.datetime
+        self,
+        run: Run,
+        datacenter: BackupDatacenter,
+        why: str,
+        nodes: dict[str, Left],
+        *,
+        due: str,
+        ended: list[Ended] | None = None,
     ) -> bool:
         storage = run.status.storage
         assert storage is not None, "the selection freezes the storage"
         reference = storage.credentials_secret_ref
         fresh = Entry(
             location=where(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
-            name=datacenter.name, nodes=nodes, since=rfc3339(run.now), due=rfc3339(due), notes=[f"{run.uid}/{why}"],
-            credentials=reference.name if reference else "", access=datacenter.access,
+            name=datacenter.name, nodes=nodes, since=rfc3339(run.now), due=due, notes=[f"{run.uid}/{why}"],
+            credentials=reference.name if reference else "", access=datacenter.access, ended=ended or [],
         )  # fmt: skip
         try:
             await self._keep(run.key.namespace, fresh)
@@ -80,6 +84,8 @@ class Notes:
             try:
                 body = await self._client.get(CONFIGMAPS, key)
             except NotFound:
+                if not fresh.nodes:
+                    return
                 try:
                     await self._client.create(CONFIGMAPS, entries.config_map(fresh, namespace))
                 except AlreadyExists:
@@ -87,7 +93,7 @@ class Notes:
                 return
             known = entries.decode(body)
             wanted = entries.merged(known, fresh) if known is not None else fresh
-            if wanted == known:
+            if wanted == known or not wanted.nodes:
                 return
             version = {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}}
             try:

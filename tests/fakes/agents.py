@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from agent.catalog import owns_epoch
 from agent.protocol import (
     TOKEN_HEADER,
     BackupName,
@@ -117,7 +118,11 @@ class Bucket:
         candidates = {name for name in unneeded if self.objects[node, name] <= before}
         result = Collected(objects=len(mine), live=len(mine & live), young=len(unneeded - candidates))
         result.candidates = len(candidates)
-        refused = not wanted.allow_empty if not live else len(candidates) - wanted.expected > 0.5 * len(mine)
+        explained = all(any(owns_epoch(of, name.rpartition("-")[2]) for of in wanted.ended) for name in mine)
+        if live:
+            refused = len(candidates) - wanted.expected > 0.5 * len(mine)
+        else:
+            refused = not (wanted.allow_empty or (wanted.allow_ended and explained))
         if candidates and refused:
             return Failure(reason="CollectRefused", message=f"too much of {node} would go: nothing was deleted")
         at, listed = self.lists.get(node, (now, set[str]()))

@@ -462,6 +462,70 @@ async def test_what_a_run_that_ended_badly_left_is_collected(world: World, how: 
     assert world.agents.bucket.of(NODE) == {"only-good"}
 
 
+def sent(world: World) -> dict[tuple[str, str], float]:
+    """What each agent's last backup has sent of two objects, which end with its epoch."""
+    found = {}
+    for agent in world.agents:
+        spec = [running.spec for running in agent.journal.values() if running.operation.kind is Kind.BACKUP][-1]
+        found |= {(agent.pod, f"{name}-{spec['epoch']}"): world.clock.monotonic() for name in "ab"}
+    return found
+
+
+async def failed(world: World, name: str = "bad") -> None:
+    """It sends something of every node first."""
+    world.agents.script(Kind.BACKUP, fail=[DENIED])
+    await world.backup(name)
+    await world.run(lambda: world.phase(name) == "Failed")
+    world.agents.bucket.objects |= sent(world)
+
+
+async def test_what_the_first_backup_left_is_collected_when_it_fails(world: World) -> None:
+    """No backup was ever complete there: that all is of runs that failed only the operator can know."""
+    await world.datacenter(replicas=2)
+    started = world.clock.monotonic()
+    await failed(world)
+    await failed(world, "worse")
+    assert len(world.agents.bucket.objects) == 8
+    (found,) = world.garbage()
+    entry = entries.decode(found.body)
+    assert entry is not None
+    assert (entry.due_at - world.clock.now()).total_seconds() > GRACE, "by the store's clock they are old enough then"
+    await world.restart()
+    await world.run(lambda: not world.garbage(), within=3 * GRACE)
+    assert world.agents.bucket.objects == {}
+    assert 2 * GRACE < world.clock.monotonic() - started < 2.1 * GRACE, "the usual two cycles"
+    assert "CollectFailed" not in await world.reasons("foo-cassandra")
+
+
+async def test_what_else_is_there_is_not_taken_for_that_of_runs_that_failed(world: World) -> None:
+    await world.datacenter(replicas=2)
+    await failed(world)
+    world.agents.bucket.objects[NODE, "foreign-0123456789ab"] = 0.0
+    await world.run(lambda: world.clock.monotonic() > 2.2 * GRACE, within=3 * GRACE)
+    assert {node for node, _ in world.agents.bucket.objects} == {NODE}, "the other node's are gone"
+    assert len(world.agents.bucket.of(NODE)) == 3
+    assert "CollectFailed" in await world.reasons("foo-cassandra")
+
+
+@pytest.mark.parametrize("partly", [False, True])
+async def test_runs_that_failed_do_not_explain_all_once_a_backup_was_complete(world: World, *, partly: bool) -> None:
+    """It may have reused all of it, and its manifests and record may be lost since."""
+    await world.datacenter(replicas=2)
+    await failed(world)
+    world.agents.bucket.shared = {name for _, name in world.agents.bucket.objects}
+    if partly:
+        world.agents["cassandra-foo-cassandra-1"].script(Kind.BACKUP, fail=[DENIED])
+    await world.backup("good", nodeFailurePolicy="AllowPartial", minNodes=1)
+    await world.run(lambda: world.phase("good") == ("PartiallyCompleted" if partly else "Completed"))
+    bucket = world.agents.bucket
+    bucket.manifests.clear()
+    bucket.records.clear()
+    bucket.objects = {key: at for key, at in bucket.objects.items() if not key[1].startswith("only-")}
+    await world.run(lambda: world.clock.monotonic() > 2.2 * GRACE, within=3 * GRACE)
+    left = {node for node, _ in bucket.objects}
+    assert left == ({NODE} if partly else {a.pod for a in world.agents})
+
+
 async def test_a_collector_that_refuses_is_told_of_and_asked_again(world: World) -> None:
     await world.datacenter(replicas=1)
     await completed(world, "one")

@@ -54,6 +54,7 @@ class Interleaving(Scene):
 
     async def _begin(self) -> None:
         """With a past, and with some operations under way."""
+        self.allow_empty = not self.choose(2)
         await self.past(_PAST[self.choose(8)])
         self.disk = _DISKS[self.choose(4)]
         for beginning in _OPENINGS[self.choose(8)]:
@@ -115,7 +116,7 @@ class Interleaving(Scene):
         return not self.runs(backup) and self.now - backup.asked > HOUR
 
     def _finish_one(self) -> None:
-        """What an operator does with a backup: commit it, give it up, or forget it."""
+        """What an operator does with a backup: commit it, give it up (its agent may be at it yet), or forget it."""
         name = self._agent()
         if not self.backups:
             return
@@ -125,7 +126,7 @@ class Interleaving(Scene):
         elif (backup.complete or backup.abandoned) and self.now - backup.asked > HOUR:
             if all(one is backup or one.abandoned for one in self.backups if one.tag == backup.tag):
                 self.spawn(name, self.forget(name, backup))
-        elif not backup.complete and not self.runs(backup):
+        elif not backup.complete and (not self.runs(backup) or (backup.digest is None and self.choose(2))):
             backup.abandoned, backup.asked = True, self.now
 
     async def _accident(self) -> None:

@@ -70,7 +70,6 @@ class Backup:
     digest: NodeDigest | None = None
     complete: bool = False
     abandoned: bool = False
-    forgotten: bool = False
     asked: float = 0.0  # when a commit was last sent
 
 
@@ -105,6 +104,7 @@ class Scene:
     now: float = START
     snapshots: dict[str, set[int]] = field(default_factory=dict)
     backups: list[Backup] = field(default_factory=list)
+    allow_empty: bool = True  # of a collection: else what is there of no manifest must all be of runs that ended
     trace: list[str] = field(default_factory=list)  # for people
 
     def __post_init__(self) -> None:
@@ -236,7 +236,10 @@ class Scene:
         await self._do("forget", self.processes[name].forget.run(StandingJob("f"), spec))  # type: ignore[arg-type]
 
     async def collect(self, name: str) -> None:
-        spec = CollectSpec(location=LOCATION, cluster="c", datacenter="dc", node="n", limit=1.0, allow_empty=True)
+        """What is abandoned has ended, as far as the operator knows: an agent may be at it."""
+        ended = [one.epoch for one in self.backups if one.abandoned and not one.complete]
+        spec = CollectSpec(location=LOCATION, cluster="c", datacenter="dc", node="n", limit=1.0, ended=ended,
+                           allow_empty=self.allow_empty, allow_ended=True)  # fmt: skip
         await self._do("collect", self.processes[name].collect.run(StandingJob(f"gc-{name}"), spec))  # type: ignore[arg-type]
 
     async def _do(self, what: str, work: Coroutine[Any, Any, Any]) -> bool:
@@ -328,7 +331,10 @@ class Scene:
 
     async def free_all(self) -> None:
         """What nobody needs goes: the collector is not only safe because it does nothing."""
-        await self.passes(8 * DAY, heartbeats=False)
+        for backup in self.backups:
+            backup.abandoned |= not backup.complete
+        self.allow_empty = any(one.complete and one.abandoned for one in self.backups)
+        await self.passes(2 * DAY, heartbeats=False)
         for _ in range(4):
             await self.whole("a", self.collect("a"))
             await self.passes(25 * HOUR, heartbeats=False)

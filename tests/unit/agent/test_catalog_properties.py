@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.candidates import Condemned
-from agent.collect import Claim, Needed
+from agent.claims import Claim, Needed
 from agent.plan import Plan
 from agent.reservation import Reservation
 from tests.unit.agent.interleavings import Interleaving
@@ -112,6 +112,15 @@ async def what_a_failed_try_sent_is_sent_again_while_a_sweep_takes_it(scene: Sce
     await back_up_and_commit(scene, sweep, again=True)
 
 
+async def what_a_run_that_ended_sent_is_reused_by_a_slow_backup(scene: Scene) -> None:
+    """There was no backup before, so all of it may go: but for what one that runs has pinned, and sends nothing."""
+    await scene.fail_half_way(scene.new("t0"))
+    scene.backups[0].abandoned, scene.allow_empty = True, False
+    await scene.passes(25 * HOUR, heartbeats=True)
+    scene.disk = {2}
+    await a_slow_backup(scene, "list", "/data/", count=2)
+
+
 async def back_up_and_commit(scene: Scene, sweep: asyncio.Task[None], *, again: bool = False) -> None:
     """All of it while the sweep stands still."""
     backup = scene.backups[-1] if again else scene.new("t9")
@@ -121,9 +130,13 @@ async def back_up_and_commit(scene: Scene, sweep: asyncio.Task[None], *, again: 
 
 
 async def a_slow_backup_meets_two_cycles(scene: Scene, verb: str, part: str, *, count: int = 1) -> None:
-    """It stands at a request of its, when the second one has looked and does not yet delete."""
     await scene.past(2)
     scene.disk = {0, 1}
+    await a_slow_backup(scene, verb, part, count=count)
+
+
+async def a_slow_backup(scene: Scene, verb: str, part: str, *, count: int = 1) -> None:
+    """It stands at a request of its, when the second one has looked and does not yet delete."""
     backup = scene.new("t9")
     work = scene.spawn("a", scene.back_up("a", backup))
     await scene.until(work, verb, part, count=count)
@@ -174,7 +187,7 @@ def no_list_is_read_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_start_marker_does_not_block(patch: pytest.MonkeyPatch) -> None:
-    def claim(self: Needed, claims: list[Claim], _committed: set[str], _now: float) -> None:
+    def claim(self: Needed, claims: list[Claim], *_about: object) -> None:
         for one in claims:
             if one.reuse is not None:
                 self.live.update(one.reuse)
@@ -193,6 +206,11 @@ def nothing_is_pinned(patch: pytest.MonkeyPatch) -> None:
     no_list_is_read_again(patch)
 
 
+def every_run_ended(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Claim, "runs", lambda *_about: False)
+    no_list_is_read_again(patch)
+
+
 def the_epoch_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reservation, "other_epoch", lambda self: self._spec.epoch)
     no_list_is_read_again(patch)
@@ -205,6 +223,7 @@ SCENES = [
     (a_key_becomes_a_candidate_after_a_slow_backup_chose_it, nothing_is_pinned),
     (somebody_deletes_what_a_backup_reuses, no_last_look),
     (what_a_failed_try_sent_is_sent_again_while_a_sweep_takes_it, the_epoch_stays),
+    (what_a_run_that_ended_sent_is_reused_by_a_slow_backup, every_run_ended),
 ]
 
 

@@ -15,7 +15,7 @@ from agent.serve import inspect
 from agent.settings import Settings
 from backends.base import BytesBody
 from backends.registry import open_store
-from tests.unit.agent.test_collector import DAY, object_key
+from tests.unit.agent.bucket import DAY, object_key
 from tests.unit.agent.test_forget import NODES, Cluster
 from tests.unit.agent.test_server import QUERY, SNAPSHOT, Api, serving
 

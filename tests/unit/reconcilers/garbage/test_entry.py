@@ -13,7 +13,7 @@ from reconcilers import labels
 from reconcilers.errands import NotYet
 from reconcilers.garbage import entry as entries
 from reconcilers.garbage.cycle import Cycle, errands
-from reconcilers.garbage.entry import Entry, Left
+from reconcilers.garbage.entry import Ended, Entry, Left
 
 NOON = "2026-11-28T12:00:00Z"
 LATER = "2026-11-29T12:00:00Z"
@@ -63,6 +63,37 @@ def test_notes_add_up_and_none_twice() -> None:
     assert (both.since, both.due) == (LATER, NOON)
     assert entries.merged(both, fresh) == both
     assert entries.merged(both, structs.replace(fresh, notes=["u2/unfinished"])).nodes["n2"].expected == 14
+
+
+def test_a_run_that_left_nothing_is_kept_where_others_left_something() -> None:
+    bad, good = Ended("e1"), Ended("e2", ["n0", "n9"])
+    known = entry(ended=[bad])
+    fresh = entry(nodes={}, ended=[good], notes=["u2/unfinished"], since=LATER, due=LATER)
+    both = entries.merged(known, fresh)
+    assert both == entry(ended=[bad, good]), "it is no garbage that is waited for"
+    assert entries.merged(both, fresh) == both
+    assert entries.merged(both, structs.replace(fresh, ended=[Ended("e3", ["n0"])])) == both, "one is enough"
+    assert entries.merged(known, structs.replace(fresh, ended=[Ended("e3", ["n9"])])) == known, "no node of these"
+    other = entries.merged(both, structs.replace(fresh, ended=[Ended("e3", ["n0", "n1"])]))
+    assert [run.epoch for run in other.ended] == ["e1", "e2", "e3"]
+
+
+def test_an_agent_is_told_which_runs_ended_without_a_backup_of_its_node() -> None:
+    told = entry(ended=[Ended("e1"), Ended("e2", ["n1"])])
+    specs = {node: errand.spec for node, errand in errands(told, "cm", DAY)}
+    assert {node: (spec.ended, spec.allow_ended) for node, spec in specs.items() if isinstance(spec, CollectSpec)} == {
+        "n0": (["e1", "e2"], True),
+        "n1": (["e1"], False),
+    }
+    more = entries.merged(told, entry(nodes={}, ended=[Ended("e3", ["n0"])]))
+    assert ids(more)[0] != ids(told)[0], "the question is another one"
+
+
+def test_not_every_run_is_remembered_for_ever() -> None:
+    known = entry()
+    for number in range(600):
+        known = entries.merged(known, entry(notes=[f"u{number}/unfinished"], ended=[Ended(f"e{number}")]))
+    assert [run.epoch for run in known.ended] == [f"e{number}" for number in range(100, 600)]
 
 
 def test_a_note_brings_only_the_first_cycle_forward() -> None:
