@@ -92,7 +92,7 @@ def _fails_until_there_is_room(
     assert (status["phase"], status["reason"]) == ("Failed", reason), status["message"]
     assert "make room" in status["message"], "what to do is missing"
     assert (backup.row["STATUS"], backup.row["REASON"]) == ("Failed", reason)
-    backup.tells("Warning", "BackupFailed")
+    backup.tells("Warning", "BackupFailed" if reason == "StorageFull" else reason)
     assert backup.left() == []
     assert backup.pending() == []
 
