@@ -91,6 +91,7 @@ CODE_HINTS: dict[str, str] = {
     "InvalidBlockList": "a part named was never sent, or another write of this blob threw it away",
     "InvalidBlobOrBlock": "something else has uncommitted blocks at this blob: delete the blob, or wait a week",
 }
+UNTOLD = "the server does not say why: look into its log, and make room if it has none"
 CLOCK = "set the clock of this node"
 NOT_AZURE = "this endpoint does not speak Azure Blob storage: correct the target or the endpoint"
 CERTIFICATE = "put the authority into SSL_CERT_FILE, or set insecureSkipVerify to go without"
@@ -122,6 +123,8 @@ def refused(  # noqa: PLR0917  an answer, and what it is the answer to
     said = _MESSAGE.search(text)
     words = said[1].strip() if said else ""
     hint = CODE_HINTS.get(code) or HINTS.get(kind, "")
+    if kind is Kind.UNAVAILABLE and not code and not words:
+        hint = UNTOLD
     if kind is Kind.UNAUTHENTICATED and _SKEW.search(text):
         hint = CLOCK
     return StoreError(

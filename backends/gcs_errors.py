@@ -54,6 +54,7 @@ STATUSES: dict[int, Kind] = {
 TEXTS: tuple[tuple[str, Kind, str], ...] = (
     ("doesn't match calculated", Kind.CORRUPT, ""),  # of a declared CRC32C
     ("bucket does not exist", Kind.NO_BUCKET, ""),
+    ("no space left on device", Kind.STORE_FULL, "make room on the server's disk, or delete old backups"),  # emulators
     ("vpcServiceControls", Kind.FORBIDDEN, "let these credentials into the VPC service perimeter"),
     ("billing account", Kind.FORBIDDEN, "enable billing for the bucket's project"),
     ("KMS key", Kind.FORBIDDEN, "give the project's Cloud Storage service agent the role to use the key"),

@@ -37,6 +37,7 @@ class Bed:
     kubeconfig: Path
     node: str
     audit_log: Path | None  # writes only, one JSON object a line; kind has none
+    network: int | None  # PID of a process that is in the cluster's; of kind's none is known
 
     @property
     def kubelet(self) -> Path:
@@ -69,6 +70,7 @@ def describe() -> Bed:
         kubeconfig=Path(status["kubeconfig"]),
         node=status["node"]["name"],
         audit_log=Path(audit) if audit else None,
+        network=status.get("processes", {}).get("holder"),
     )
 
 

@@ -16,6 +16,7 @@ from dev.scenario.store_gcs import GcsStore
 from dev.scenario.store_s3 import S3Store
 
 if TYPE_CHECKING:
+    from dev.scenario.bed import Server
     from dev.scenario.kubectl import Kubectl
     from dev.scenario.store import Store
 
@@ -37,16 +38,24 @@ def place(name: str, kubectl: Kubectl, *, keys: tuple[str, str] | None = None) -
         claim = yaml.safe_load(example("file-claim"))
         return Place(name, Documents("file-", "file", (claim,)), FileStore(kubectl))
     server = bed.server(name)
+    store = owner(name, server)
     user, password = keys or (server.user, server.password)
     if name == "gcs":
         # An emulator asks for no credentials; the document names a Secret, which must be there.
         given = secret("gcsbackuptest", key=json.dumps({"type": "service_account"}))
         documents = Documents("gcs-", "gs", (given,), server.url, "STORAGE_EMULATOR_HOST")
-        return Place(name, documents, GcsStore(server.url))
+        return Place(name, documents, store)
     if name == "azure":
         given = secret("azurebackuptest", account=user, key=password)
         documents = Documents("azure-", "azure", (given,), server.url)
-        return Place(name, documents, AzureStore(server.url, server.user, server.password))
+        return Place(name, documents, store)
     given = secret("awsbackuptest", access=user, secret=password)
     documents = Documents("", "s3", (given,), server.url, "AWS_ENDPOINT_URL")
-    return Place(name, documents, S3Store(server.url, server.user, server.password))
+    return Place(name, documents, store)
+
+
+def owner(name: str, server: Server) -> Store:
+    """How the owner of a server of the kind ``name`` looks into it."""
+    if name == "gcs":
+        return GcsStore(server.url)
+    return (AzureStore if name == "azure" else S3Store)(server.url, server.user, server.password)

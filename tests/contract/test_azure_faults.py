@@ -13,7 +13,7 @@ from backends.azure import AzureStore
 from backends.base import BytesBody, Endpoint
 from backends.errors import Kind, StoreError
 from backends.helpers import read_all
-from tests.contract.azurite import ACCOUNT, Azurite, refused
+from tests.contract.azurite import ACCOUNT, KEY, Azurite, refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -142,6 +142,35 @@ async def test_a_server_that_stops_is_given_up(azurite: Azurite, verb: str) -> N
                 await calls[verb]()
         assert (caught.value.kind, caught.value.retryable) == (Kind.TIMEOUT, True)
         await store.close()
+
+
+@pytest.mark.parametrize(("headers", "used_again"), [("", False), ("x-ms-error-code: InternalError\r\n", True)])
+@pytest.mark.parametrize("body", ["", "words"])
+async def test_a_failure_that_is_not_azures_ends_its_connection(headers: str, body: str, *, used_again: bool) -> None:
+    """Azurite whose disk is full has read nothing of the body, and stays silent to the next request."""
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(f"HTTP/1.1 500 No\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode())
+                for _ in range(9 if body else 0):  # the headers alone have come by then
+                    await asyncio.sleep(0)
+                writer.write(body.encode())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/{ACCOUNT}"
+    store = await AzureStore.open("container", Endpoint(url), env={"AZURE_STORAGE_KEY": KEY})
+    for _ in range(3):
+        with pytest.raises(StoreError) as caught:
+            await store.delete(["key"])
+        assert caught.value.retryable
+    await store.close()
+    server.close()
+    assert connections == (1 if used_again else 3)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ E2E_NAMESPACE=cassandra-demo they are those of `make demo`.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,6 +76,10 @@ class World:
     def target(self) -> str:
         """The bucket of the demo's backups."""
         return self.documents.target
+
+    def elsewhere(self, store: Store) -> World:
+        """The same, for backups that are in ``store``."""
+        return World(replace(self.demo, place=replace(self.demo.place, store=store)))
 
     def pods(self) -> list[str]:
         """Of the restored datacenter, by name."""

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 
 from dev.scenario import dataset
 from dev.scenario.documents import secret
 from dev.scenario.kubectl import eventually
 from dev.scenario.minio_admin import allow_all
+from dev.scenario.own_server import own_server
+from dev.scenario.places import owner
+from dev.scenario.relay import relay
+from tests.e2e.backups import Backups
+from tests.e2e.conftest import storage
 from tests.e2e.copies import only_node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from dev.scenario.kubectl import Object
     from dev.scenario.minio_admin import MinioAdmin
-    from tests.e2e.backups import Backups
+    from tests.e2e.backups import Backup
     from tests.e2e.conftest import World
     from tests.e2e.copies import Copies
 
 _NAME = "rotated-keys"
 _OLD, _NEW = "rotated-old", "rotated-new"
-_FILE = "/keys/credentials"
+_FOLDER = "/keys"
 _ROWS = 4000
+_SLOW = "8Ki"
+
+pytestmark = pytest.mark.skipif(storage() == "gcs", reason="fake-gcs-server checks no credentials")
 
 
 @pytest.fixture
@@ -36,39 +48,73 @@ def users(admin: MinioAdmin) -> Iterator[None]:
         admin.remove_user(user)
 
 
-@pytest.fixture
-def datacenter(world: World, users: None, copies: Copies) -> str:
-    """Its agents have their keys in a file."""
+def test_of_a_user(world: World, admin: MinioAdmin, users: None, backups: Backups, copies: Copies) -> None:
+    """Of S3: the agents find their keys by a variable of their own."""
+
+    def keys(user: str) -> Object:
+        lines = ("[default]", f"aws_access_key_id = {user}", f"aws_secret_access_key = {user}-secret")
+        return secret(_NAME, credentials="\n".join(lines))
+
     documents = world.documents
-    world.kubectl.apply(_keys_of(_OLD))
-    env = {"AWS_SHARED_CREDENTIALS_FILE": _FILE, "AWS_REGION": "us-west-2", documents.url_env: documents.url}
-    volume = {"name": "keys", "mountPath": "/keys", "readOnly": True, "secret": {"secretName": _NAME}}
-    as_list = [{"name": name, "value": value} for name, value in env.items()]
-    copies.make(_NAME, env=as_list, backup={"volumes": [volume]})
+    env = {"AWS_SHARED_CREDENTIALS_FILE": f"{_FOLDER}/credentials", "AWS_REGION": "us-west-2"}
+    env[documents.url_env] = documents.url
+    _datacenter(world, copies, keys(_OLD), env=[{"name": name, "value": value} for name, value in env.items()])
+    backup = backups.make(_NAME, _NAME, bandwidth=_SLOW)
+    _goes_on(world, backup, keys(_NEW), lambda: admin.remove_user(_OLD))
+
+
+@pytest.mark.skipif(storage() != "azure", reason="an account with two keys is Azure's")
+def test_of_an_account(world: World, copies: Copies) -> None:
+    """Of Azure: the backup names the Secret. Who is in the middle of a request when a key ends is not heard."""
+    old, new = (base64.b64encode(each.encode()).decode() for each in (_OLD, _NEW))
+    with (
+        own_server(world.demo.bed, "azure", keys=[old, new]) as server,
+        relay(world.kubectl, server.url) as way,
+    ):
+
+        def keys(key: str) -> Object:
+            return secret(_NAME, account=server.server.user, key=key)
+
+        def revoke() -> None:
+            way.silence()
+            server.end()
+            server.start([new])
+            way.speak()
+            with pytest.raises(HttpResponseError, match="authenticate"):
+                owner("azure", replace(server.server, password=old)).keys(_NAME)
+
+        server.store.make_empty(_NAME)
+        _datacenter(world, copies, keys(old))
+        there = Backups(world.elsewhere(server.store))
+        spec = {"target": _NAME, "endpoint": {"url": way.url}, "credentialsSecretRef": {"name": _NAME}}
+        _goes_on(world, there.make(_NAME, _NAME, bandwidth=_SLOW, **spec), keys(new), revoke)
+        there.clear()
+
+
+def _datacenter(world: World, copies: Copies, keys: Object, **spec: object) -> None:
+    """Its agents have their keys in files."""
+    world.kubectl.apply(keys)
+    volume = {"name": "keys", "mountPath": _FOLDER, "readOnly": True, "secret": {"secretName": _NAME}}
+    copies.make(_NAME, backup={"volumes": [volume]}, **spec)
     with only_node(world, _NAME) as cql:
         dataset.create_schema(cql, _NAME, 1)
         dataset.write(cql, _ROWS)
-    return _NAME
 
 
-def test_in_the_middle_of_an_upload(world: World, admin: MinioAdmin, backups: Backups, datacenter: str) -> None:
-    backup = backups.make(_NAME, datacenter, bandwidth="8Ki")
+def _goes_on(world: World, backup: Backup, keys: Object, revoke: Callable[[], None]) -> None:
+    """With other ``keys`` in the Secret, and without the former ones."""
     backup.sends()
-    world.kubectl.apply(_keys_of(_NEW))
+    world.kubectl.apply(keys)
     # The kubelet looks at a pod's Secrets once in a minute or so.
-    eventually("the file has the new keys", lambda: _NEW in _mounted(world), 150)
+    eventually("the files have the new keys", lambda: _mounted(world, keys["stringData"]), 150)
     assert backup.status["phase"] == "Uploading", "the upload ended before the keys were rotated"
-    admin.remove_user(_OLD)
+    revoke()
 
     status = backup.completes(400)
     assert [node["attempts"] for node in status["nodes"]] == [1], "it was not tried again, it went on"
     assert backup.told("Warning") == set()
 
 
-def _keys_of(user: str) -> dict[str, object]:
-    text = f"[default]\naws_access_key_id = {user}\naws_secret_access_key = {user}-secret\n"
-    return secret(_NAME, credentials=text)
-
-
-def _mounted(world: World) -> str:
-    return world.kubectl.run("exec", f"cassandra-{_NAME}-0", "-c", "sidecar", "--", "cat", _FILE)
+def _mounted(world: World, content: dict[str, str]) -> bool:
+    pod = (f"cassandra-{_NAME}-0", "-c", "sidecar", "--", "cat")
+    return all(world.kubectl.run("exec", *pod, f"{_FOLDER}/{name}") == text for name, text in content.items())

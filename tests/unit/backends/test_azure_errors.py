@@ -76,6 +76,14 @@ def test_a_wrong_clock_is_named() -> None:
     assert str(error).endswith("(set the clock of this node)")
 
 
+def test_a_failure_without_a_word_says_where_to_look() -> None:
+    """As Azurite's, whose disk is full."""
+    error = refused(500, {"Server": "Azurite-Blob/3.37.0"}, "", "put", "azure://c", "key")
+    assert (error.kind, error.retryable) == (Kind.UNAVAILABLE, True)
+    assert "HTTP 500 (the server does not say why: look into its log, and make room" in str(error)
+    assert "log" not in str(answered(500, "InternalError"))
+
+
 def test_retry_after_is_kept() -> None:
     assert answered(503, "ServerBusy", headers={"Retry-After": "7"}).retry_after == 7.0
     assert answered(503, "ServerBusy").retry_after is None

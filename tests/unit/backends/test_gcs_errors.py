@@ -58,6 +58,12 @@ def test_reason_and_words(body: bytes, expected: tuple[str, str]) -> None:
         (418, b"", Kind.INVALID, False),
         (502, b"<html>Bad Gateway</html>", Kind.UNAVAILABLE, True),
         (507, b"", Kind.STORE_FULL, False),
+        (
+            500,
+            b'{"error": {"message": "write /a: no space left on device", "errors": [{"reason": "internalError"}]}}',
+            Kind.STORE_FULL,
+            False,
+        ),
         (599, b"", Kind.UNAVAILABLE, True),
     ],
 )
