@@ -1,15 +1,17 @@
 """The agent's API: what the operator and the agent say to each other (HTTPS, JSON, camelCase).
 
-    PUT    /v1/operations/{id}  OperationRequest   -> Operation       201 started, 200 known, 409 another spec
+    PUT    /v1/operations/{id}  OperationRequest   -> Operation       201 started, 200 known, 409 another spec,
+                                                                      410 cancelled before it came
     GET    /v1/operations/{id}?since=REV&wait=SEC  -> Operation       long poll: answers when revision > since
     DELETE /v1/operations/{id}                     -> Operation       cancels; 404 unknown
     GET    /v1/node                                -> Node
     GET    /v1/catalog/backups?backupType=&target=&... -> [ClusterRecord] ; /v1/catalog/backups/{tag}
     GET    /v1/catalog/names?backupType=&target=&limit= -> BackupNames
 
-An operation's id is chosen by the operator and names the work for ever: the same id is the same work. A backup of one
-node is three operations, so that every node's snapshot stands before the first byte is sent:
-``snapshot`` on all nodes, ``backup`` on all nodes, ``commit`` on one; ``clear-snapshots`` undoes the first.
+An operation's id is chosen by the operator and names the work for ever: the same id is the same work, and one that was
+cancelled while nobody knew it is never begun, however late the request for it arrives. A backup of one node is three
+operations, so that every node's snapshot stands before the first byte is sent: ``snapshot`` on all nodes, ``backup`` on
+all nodes, ``commit`` on one; ``clear-snapshots`` undoes the first.
 """
 
 from __future__ import annotations

@@ -251,6 +251,22 @@ async def test_cancel_of_what_never_began_is_done(world: World) -> None:
     assert world.agent.executed == {}
 
 
+async def test_a_request_that_comes_after_the_cancellation_begins_nothing(world: World) -> None:
+    """Or by an operator that slept, and does not know yet that another one leads."""
+    world.cancel()
+    await settle()
+    await world.end()
+    world.agent.restart()
+    world.operations = world.new_operator()
+    view = world.want()
+    await world.clock.advance(60)
+    assert view.done
+    assert view.refused is not None
+    assert view.refused.reason == "OperationWithdrawn"
+    assert world.puts() == 1, "it is the end, and not tried again"
+    assert world.agent.executed == {}
+
+
 async def test_cancel_waits_for_an_agent_that_takes_its_time(world: World) -> None:
     script = world.agent.script(Kind.SNAPSHOT, seconds=40, ignores_cancel=True)
     world.want()
