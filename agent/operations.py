@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from agent import clock
+from agent.asked import understood
 from agent.errors import AgentError, Reason, failure
 from agent.job import Job
 from agent.journal import Entry, Journal, check_id
@@ -198,10 +199,7 @@ class Operations:
         handler = self._handlers.get(request.kind)
         if handler is None:
             raise AgentError(Reason.INVALID_SPEC, f"this agent does no {request.kind}")
-        try:
-            spec = msgspec.convert(request.spec, handler.spec_type)
-        except msgspec.ValidationError as error:
-            raise AgentError(Reason.INVALID_SPEC, f"the spec of the {request.kind} is wrong: {error}") from error
+        spec = understood(request, handler.spec_type)
         handler.check(spec)
         return OperationRequest(kind=request.kind, spec=msgspec.to_builtins(spec))
 
@@ -214,7 +212,7 @@ class Operations:
         handler = self._handlers[request.kind]
         bound = log.bind(operation=job.id, kind=str(request.kind))
         try:
-            spec = msgspec.convert(request.spec, handler.spec_type)
+            spec = understood(request, handler.spec_type)
             await job.begin(self.session, again=again)
             if job.entry.decided is None:
                 state, error = await self._work(job, handler, spec)

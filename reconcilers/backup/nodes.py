@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from reconcilers.operations import Operations
 
 # What is wrong is not the store.
-_STORE_ANSWERED = frozenset({"SnapshotTagExists", "KeyspaceNotFound", "TableNotFound", "InvalidSpec"})
+_STORE_ANSWERED = frozenset({"SnapshotTagExists", "KeyspaceNotFound", "TableNotFound", "InvalidSpec", "AgentTooOld"})
 
 
 class Nodes:
