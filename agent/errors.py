@@ -52,6 +52,8 @@ class Reason(StrEnum):
     FILE_UNREADABLE = "FileUnreadable"
     VOLUME_NOT_EMPTY = "VolumeNotEmpty"
     INVALID_SPEC = "InvalidSpec"
+    AGENT_TOO_OLD = "AgentTooOld"
+    OPERATION_WITHDRAWN = "OperationWithdrawn"
     CONFIGURATION_INVALID = "ConfigurationInvalid"
     INTERNAL = "Internal"
 

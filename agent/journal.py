@@ -12,6 +12,7 @@ import structlog
 from agent import files
 from agent.errors import AgentError, Reason
 from agent.protocol import Operation, OperationRequest, State  # noqa: TC001  msgspec reads the annotations
+from agent.withdrawn import Withdrawn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +55,7 @@ class Journal:
     def __init__(self, directory: Path, owner: str = "") -> None:
         self._directory = directory
         self._owner = owner
+        self.withdrawn = Withdrawn(directory, owner)
 
     async def write(self, entry: Entry) -> None:
         entry.owner = self._owner

@@ -4,7 +4,7 @@
                           └── the process ends: stays Running in the journal, and load() takes it up again
 
 A decision is journalled before the cleanup and the final state after it, so at every moment a crash leaves either work
-that can be repeated or a cleanup that can.
+that can be repeated or a cleanup that can. An id that is cancelled before it is known never begins (see withdrawn).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from agent import clock
+from agent.asked import understood
 from agent.errors import AgentError, Reason, failure
 from agent.job import Job
 from agent.journal import Entry, Journal, check_id
@@ -72,6 +73,7 @@ class Operations:
 
     async def load(self, *, resume: bool = True) -> None:
         """Reads the journal and takes up what was not final; without ``resume`` it waits for a put()."""
+        await self._journal.withdrawn.load()
         for entry in await self._journal.load():
             final = entry.operation.state.final
             if not final and entry.operation.kind not in self._handlers:
@@ -81,7 +83,10 @@ class Operations:
                 self._start(job, again=True)
 
     async def put(self, operation_id: str, request: OperationRequest, *, retry: bool = False) -> tuple[Operation, bool]:
-        """(the operation, whether it was started now). ``retry``: what did not succeed begins again, with this spec."""
+        """(the operation, whether it was started now). ``retry``: what did not succeed begins again, with this spec.
+
+        OperationWithdrawn where it was cancelled before; who retries stands here, and can be no request from before.
+        """
         check_id(operation_id)
         request = self._normalised(request)
         async with self._starting:
@@ -90,6 +95,9 @@ class Operations:
                 if not retry and (job.entry.request.kind, job.entry.request.spec) != (request.kind, request.spec):
                     raise OtherSpecError(f"the operation {operation_id} is known with another spec")
                 return job.operation, False
+            if not retry and operation_id in self._journal.withdrawn:
+                message = f"the operation {operation_id} was cancelled before this request for it came: it is not begun"
+                raise AgentError(Reason.OPERATION_WITHDRAWN, message)
             job = self._new(operation_id, request, job)
             await job.save()
             self._jobs[operation_id] = job
@@ -111,8 +119,13 @@ class Operations:
         return job.operation
 
     async def cancel(self, operation_id: str) -> Operation:
-        """Final operations stay as they are. A cancellation survives a restart."""
-        job = self._jobs[operation_id]
+        """Final operations stay as they are. A cancellation survives a restart. KeyError when it is not known; it never
+        will be then.
+        """
+        async with self._starting:  # or after what is just being written down
+            if check_id(operation_id) not in self._jobs:
+                await self._journal.withdrawn.add(operation_id)
+            job = self._jobs[operation_id]
         if not job.operation.state.final and job.entry.decided is None:
             job.entry.cancelled = True
             await job.save()
@@ -163,6 +176,7 @@ class Operations:
             if operation.state.final and clock.seconds_since(operation.finished_at) > KEEP:
                 del self._jobs[operation.id]
                 await self._journal.remove(operation.id)
+        await self._journal.withdrawn.prune()
 
     async def stop(self) -> None:
         """Ends all work where it stands and leaves it resumable; those who wait get an answer."""
@@ -185,10 +199,7 @@ class Operations:
         handler = self._handlers.get(request.kind)
         if handler is None:
             raise AgentError(Reason.INVALID_SPEC, f"this agent does no {request.kind}")
-        try:
-            spec = msgspec.convert(request.spec, handler.spec_type)
-        except msgspec.ValidationError as error:
-            raise AgentError(Reason.INVALID_SPEC, f"the spec of the {request.kind} is wrong: {error}") from error
+        spec = understood(request, handler.spec_type)
         handler.check(spec)
         return OperationRequest(kind=request.kind, spec=msgspec.to_builtins(spec))
 
@@ -201,7 +212,7 @@ class Operations:
         handler = self._handlers[request.kind]
         bound = log.bind(operation=job.id, kind=str(request.kind))
         try:
-            spec = msgspec.convert(request.spec, handler.spec_type)
+            spec = understood(request, handler.spec_type)
             await job.begin(self.session, again=again)
             if job.entry.decided is None:
                 state, error = await self._work(job, handler, spec)

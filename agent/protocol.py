@@ -1,15 +1,17 @@
 """The agent's API: what the operator and the agent say to each other (HTTPS, JSON, camelCase).
 
-    PUT    /v1/operations/{id}  OperationRequest   -> Operation       201 started, 200 known, 409 another spec
+    PUT    /v1/operations/{id}  OperationRequest   -> Operation       201 started, 200 known, 409 another spec,
+                                                                      410 cancelled before it came
     GET    /v1/operations/{id}?since=REV&wait=SEC  -> Operation       long poll: answers when revision > since
     DELETE /v1/operations/{id}                     -> Operation       cancels; 404 unknown
     GET    /v1/node                                -> Node
     GET    /v1/catalog/backups?backupType=&target=&... -> [ClusterRecord] ; /v1/catalog/backups/{tag}
     GET    /v1/catalog/names?backupType=&target=&limit= -> BackupNames
 
-An operation's id is chosen by the operator and names the work for ever: the same id is the same work. A backup of one
-node is three operations, so that every node's snapshot stands before the first byte is sent:
-``snapshot`` on all nodes, ``backup`` on all nodes, ``commit`` on one; ``clear-snapshots`` undoes the first.
+An operation's id is chosen by the operator and names the work for ever: the same id is the same work, and one that was
+cancelled while nobody knew it is never begun, however late the request for it arrives. A backup of one node is three
+operations, so that every node's snapshot stands before the first byte is sent: ``snapshot`` on all nodes, ``backup`` on
+all nodes, ``commit`` on one; ``clear-snapshots`` undoes the first.
 """
 
 from __future__ import annotations
@@ -25,6 +27,12 @@ DEFAULT_PORT = 4567
 
 class Wire(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
     """Base of everything on the wire."""
+
+
+class Asked(Wire, forbid_unknown_fields=True):
+    """Base of what is asked of an agent. A field that it does not know yet is refused, as what it stands for would not
+    be done; of an answer, and of what lies in a bucket, it is left alone.
+    """
 
 
 class Kind(StrEnum):
@@ -56,7 +64,7 @@ class State(StrEnum):
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
-class Endpoint(Wire):
+class Endpoint(Asked):
     """Where an S3-compatible (or emulated) store answers; None fields mean the SDK's own default chain."""
 
     url: str | None = None
@@ -65,7 +73,7 @@ class Endpoint(Wire):
     insecure_skip_verify: bool = False
 
 
-class StoreOptions(Wire):
+class StoreOptions(Asked):
     """How objects are kept; empty is the bucket's own setting. See ``Options`` in backends/base.py."""
 
     storage_class: str = ""
@@ -77,7 +85,7 @@ class StoreOptions(Wire):
     lock_days: int = 0
 
 
-class Location(Wire):
+class Location(Asked):
     """A user's target: a bucket, a bucket and prefix, or a URI."""
 
     backup_type: str
@@ -87,7 +95,7 @@ class Location(Wire):
     credentials: str = ""  # a directory of the agent's that holds them; empty: as the provider's own tools find them
 
 
-class ProbeSpec(Wire):
+class ProbeSpec(Asked):
     """Proves credentials, bucket and write permission, and that ``tag`` is free or ours, before anything is touched."""
 
     location: Location
@@ -99,7 +107,7 @@ class ProbeSpec(Wire):
     entities: list[str] = []  # as in SnapshotSpec: each of them is there
 
 
-class SnapshotSpec(Wire):
+class SnapshotSpec(Asked):
     """Hard links of tables under ``tag``, taken by Cassandra.
 
     ``entities`` are ``keyspace`` or ``keyspace.table``; none is all. Schema and roles are always with them.
@@ -109,7 +117,7 @@ class SnapshotSpec(Wire):
     entities: list[str] = []
 
 
-class BackupSpec(Wire):
+class BackupSpec(Asked):
     """Uploads the snapshot ``tag`` and commits the node's manifest; clears the snapshot on every way out."""
 
     location: Location
@@ -148,7 +156,7 @@ class MissingNode(Wire):
     tokens: list[str] = []  # found out by who commits, and told to the bucket alone
 
 
-class CommitSpec(Wire):
+class CommitSpec(Asked):
     """Writes the cluster record last: with it the backup exists, without it there is none."""
 
     location: Location
@@ -160,13 +168,13 @@ class CommitSpec(Wire):
     missing: list[MissingNode] = []  # the datacenter's other nodes; with one of them the backup is partial
 
 
-class ClearSpec(Wire):
+class ClearSpec(Asked):
     """Clears the snapshot ``tag``; one that is not there is cleared."""
 
     tag: str
 
 
-class CollectSpec(Wire):
+class CollectSpec(Asked):
     """One cycle of the collector over one node's path, which need not be this agent's node, nor one that still is.
 
     What no manifest and no running backup names becomes a candidate, and is deleted by a cycle that comes ``grace``
@@ -215,7 +223,7 @@ class Collected(Wire, omit_defaults=False):
     keys_not_told: int = 0
 
 
-class ForgetSpec(Wire):
+class ForgetSpec(Asked):
     """Takes a backup out of the bucket: its cluster record first, then its nodes' manifests. What only it needed is
     left to the collector. Refused while the backup runs, and where the tag is another backup's. ``Operation.result`` is
     a ``Forgotten``.
@@ -243,7 +251,7 @@ class Level(StrEnum):
     READ = "Read"  # and a share of them is read, and every component's checksum made anew
 
 
-class VerifySpec(Wire):
+class VerifySpec(Asked):
     """Holds what the bucket has of one node against its manifests. ``Operation.result`` is a ``Verified``."""
 
     location: Location
@@ -319,7 +327,7 @@ class Verified(Wire, omit_defaults=False):
         return not (self.missing or self.damaged or self.manifests)
 
 
-class RestorePlan(Wire):
+class RestorePlan(Asked):
     """What one pod's init container does, read from ``<plan dir>/<pod>.json``. Also the spec of a ``restore``."""
 
     restore_id: str  # the CassandraRestore's UID; the marker on the volume carries it
@@ -334,7 +342,7 @@ class RestorePlan(Wire):
     bandwidth: int = 0
 
 
-class MigrateSpec(Wire):
+class MigrateSpec(Asked):
     """Makes a backup of ours out of one of cassandra-medusa's, by copies inside the store where that is possible."""
 
     location: Location

@@ -32,6 +32,8 @@ MAX_WAIT = 60.0
 OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 _STATUS = {
     Reason.INVALID_SPEC: 400,
+    Reason.AGENT_TOO_OLD: 400,
+    Reason.OPERATION_WITHDRAWN: 410,
     Reason.BACKUP_NOT_FOUND: 404,
     Reason.BACKUP_AMBIGUOUS: 409,
     Reason.CASSANDRA_UNAVAILABLE: 503,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from controller.client import Client
     from controller.clock import Clock
     from controller.objects import RawObject
+    from controller.resource import Resource
     from controller.store import Store
     from reconcilers.agents import Address
     from reconcilers.api.access import Access
@@ -83,12 +84,13 @@ class _Try:
 
 
 class Errands:
-    """Tries without end: who asks says when it is enough."""
+    """For objects of the kind ``owners``. Tries without end: who asks says when it is enough."""
 
     def __init__(
         self,
         *,
         client: Client,
+        owners: Resource,
         operations: Operations,
         pod_store: Store[RawObject],
         helpers: Store[RawObject],
@@ -98,13 +100,12 @@ class Errands:
         wake: Callable[[Key], None],
     ) -> None:
         self._client = client
-        self._operations = operations
+        self._operations = operations.of(owners, wake)
         self._pods = pod_store
         self._helpers = helpers
         self._datacenters = datacenters
         self._master = master
         self._clock = clock
-        self._wake = wake
         self._tries: dict[tuple[Key, str], _Try] = {}
 
     async def run(self, owner: Owner, place: Place, errand: Errand) -> dict[str, Any] | NotYet:
@@ -160,9 +161,7 @@ class Errands:
 
     def _want(self, owner: Owner, where: Address, operation_id: str, errand: Errand) -> View:
         known = self._operations.known(owner.key, where, operation_id)
-        return known or self._operations.want(
-            owner.key, self._wake, where, operation_id, kind=errand.kind, spec=errand.spec
-        )
+        return known or self._operations.want(owner.key, where, operation_id, kind=errand.kind, spec=errand.spec)
 
     async def _who(self, owner: Owner, place: Place, errand: Errand, last: _Try) -> Address | NotYet:
         """Agents in turn; a helper pod where there is none, and where what they lack it perhaps has."""

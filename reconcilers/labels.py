@@ -24,7 +24,6 @@ INIT_CONTAINER = "init"
 DEFAULT_RACK = "rack1"
 
 BACKUP_FINALIZER = f"{API_GROUP}/backup"
-RESTORE_FINALIZER = f"{API_GROUP}/restore"
 
 # Labels that tools put on every object they manage, and a schedule on its backups: they say nothing about which pods a
 # backup means. Helm sets the first; Argo CD tracks by the second, and Helm's charts have their release in it.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from agent.protocol import Kind, Operation
     from controller.clock import Clock
-    from controller.resource import Key
+    from controller.resource import Key, Resource
 
 _WAIT = 30.0
 _RETRY_FIRST, _RETRY_LAST = 0.5, 10.0
@@ -50,9 +50,16 @@ class View:
         return self.refused is not None or (self.operation is not None and self.operation.state.final)
 
 
+class _Owner(NamedTuple):
+    """Objects of two kinds may have one name."""
+
+    resource: Resource
+    key: Key
+
+
 @dataclass(slots=True)
 class _Followed:
-    owner: Key
+    owner: _Owner
     wake: Callable[[Key], None]
     address: Address
     operation_id: str
@@ -64,53 +71,60 @@ class _Followed:
     task: asyncio.Task[None] | None = None
 
 
-class Operations:
-    """Safe to call from any reconciler of this process; all of it runs on one event loop."""
+class OperationsOf:
+    """Those that the objects of one kind want, each by its key. Safe to call from any reconciler of this process.
 
-    def __init__(self, agents: Agents, clock: Clock) -> None:
-        self._agents = agents
-        self._clock = clock
-        self._followed: dict[tuple[Key, str, str], _Followed] = {}
-        self._log = structlog.get_logger("operations")
+    An object is woken when something was decided, not for counters: who shows those looks at its own pace.
+    """
 
-    def want(
-        self,
-        owner: Key,
-        wake: Callable[[Key], None],
-        address: Address,
-        operation_id: str,
-        *,
-        kind: Kind,
-        spec: msgspec.Struct | None,
-    ) -> View:
-        """Have it run at this agent and say how it stands. With ``spec`` None it is watched and never started.
+    def __init__(self, operations: Operations, resource: Resource, wake: Callable[[Key], None]) -> None:
+        self._operations = operations
+        self._resource = resource
+        self._wake = wake
 
-        The owner is woken when something was decided, not for counters: who shows those looks at its own pace.
-        """
-        return self._follow(_Followed(owner, wake, address, operation_id, kind, spec)).view
+    def want(self, owner: Key, address: Address, operation_id: str, *, kind: Kind, spec: msgspec.Struct | None) -> View:
+        """Have it run at this agent and say how it stands. With ``spec`` None it is watched and never started."""
+        wanted = _Followed(self._owner(owner), self._wake, address, operation_id, kind, spec)
+        return self._operations.follow(wanted).view
 
     def known(self, owner: Key, address: Address, operation_id: str) -> View | None:
         """What ``want`` would give where it is wanted from there already; for a thousand nodes that is worth asking."""
-        followed = self._followed.get((owner, address.pod, operation_id))
+        followed = self._operations.find(self._owner(owner), address, operation_id)
         if followed is None or followed.cancelled or followed.address != address:
             return None
         return followed.view
 
-    def cancel(self, owner: Key, wake: Callable[[Key], None], address: Address, operation_id: str, kind: Kind) -> View:
+    def cancel(self, owner: Key, address: Address, operation_id: str, kind: Kind) -> View:
         """Have it stopped: the view ends final, or with UnknownOperation's refusal where it never began."""
-        return self._follow(_Followed(owner, wake, address, operation_id, kind, spec=None, cancelled=True)).view
+        wanted = _Followed(self._owner(owner), self._wake, address, operation_id, kind, spec=None, cancelled=True)
+        return self._operations.follow(wanted).view
 
     def again(self, owner: Key, address: Address, operation_id: str) -> None:
         """It failed, and something else will start it once more: say that this was seen, and watch until it is."""
-        followed = self._followed.get((owner, address.pod, operation_id))
-        if followed is not None and followed.task is not None and followed.task.done():
-            followed.again = True
-            followed.task = asyncio.create_task(self._look_again(followed), name=f"follow {operation_id} again")
+        followed = self._operations.find(self._owner(owner), address, operation_id)
+        if followed is not None:
+            self._operations.follow_again(followed)
 
     def forget(self, owner: Key) -> None:
         """The owner is gone or ended: stop following all of its operations."""
-        for key in [k for k in self._followed if k[0] == owner]:
-            self._stop(self._followed.pop(key))
+        self._operations.drop(self._owner(owner))
+
+    def _owner(self, key: Key) -> _Owner:
+        return _Owner(self._resource, key)
+
+
+class Operations:
+    """What is followed for all of them. All of it runs on one event loop."""
+
+    def __init__(self, agents: Agents, clock: Clock) -> None:
+        self._agents = agents
+        self._clock = clock
+        self._followed: dict[tuple[_Owner, str, str], _Followed] = {}
+        self._log = structlog.get_logger("operations")
+
+    def of(self, resource: Resource, wake: Callable[[Key], None]) -> OperationsOf:
+        """``wake`` is told the key of an object for which there is news."""
+        return OperationsOf(self, resource, wake)
 
     async def run(self) -> None:
         """Live until cancelled, then end every task."""
@@ -129,7 +143,11 @@ class Operations:
             "silent": sum(1 for f in self._followed.values() if f.view.silent_since is not None),
         }
 
-    def _follow(self, wanted: _Followed) -> _Followed:
+    def find(self, owner: _Owner, address: Address, operation_id: str) -> _Followed | None:
+        return self._followed.get((owner, address.pod, operation_id))
+
+    def follow(self, wanted: _Followed) -> _Followed:
+        """The one that is followed from now on, or was already."""
         key = (wanted.owner, wanted.address.pod, wanted.operation_id)
         known = self._followed.get(key)
         if known is not None and known.cancelled == wanted.cancelled:
@@ -143,6 +161,16 @@ class Operations:
         self._followed[key] = wanted
         wanted.task = self._begin(wanted)
         return wanted
+
+    def follow_again(self, followed: _Followed) -> None:
+        if followed.task is not None and followed.task.done():
+            followed.again = True
+            name = f"follow {followed.operation_id} again"
+            followed.task = asyncio.create_task(self._look_again(followed), name=name)
+
+    def drop(self, owner: _Owner) -> None:
+        for key in [k for k in self._followed if k[0] == owner]:
+            self._stop(self._followed.pop(key))
 
     def _begin(self, f: _Followed) -> asyncio.Task[None]:
         return asyncio.create_task(self._drive(f), name=f"follow {f.operation_id} at {f.address.pod}")
@@ -203,7 +231,7 @@ class Operations:
         else:
             self._silent(f, error)
             return False
-        f.wake(f.owner)
+        f.wake(f.owner.key)
         return True
 
     def _see(self, f: _Followed, operation: Operation) -> bool:
@@ -218,13 +246,13 @@ class Operations:
         view.operation, view.silent_since, view.silence = operation, None, ""
         f.again = f.again and not moved
         if news:
-            f.wake(f.owner)
+            f.wake(f.owner.key)
         return moved
 
     def _silent(self, f: _Followed, error: Exception) -> None:
         if f.view.silent_since is None:
             f.view.silent_since = self._clock.monotonic()
-            f.wake(f.owner)
+            f.wake(f.owner.key)
         f.view.silence = str(error) or type(error).__name__
 
 

@@ -56,6 +56,9 @@ class BackupTotals(Api, kw_only=True):
 class BackupDatacenter(Api, kw_only=True):
     name: Annotated[str, doc("Name of the CassandraDataCenter.")]
     uid: Annotated[str, doc("Its UID when the backup started.")] = ""
+    succeeds: Annotated[
+        str, doc("UID of the datacenter of the same name that wrote to the place first, and is gone.")
+    ] = ""
     cluster_name: Annotated[str, doc("Name of the Cassandra cluster, a part of the path in the store.")] = ""
     datacenter_name: Annotated[str, doc("Cassandra's name of the datacenter, a part of the path in the store.")] = ""
     nodes: Annotated[int, doc("How many of its nodes are in the backup.")] = 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from controller.resource import Key
 from reconcilers import pods
+from reconcilers.api.backup import BACKUPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +29,8 @@ class Asking:
     def __init__(
         self, *, operations: Operations, pod_store: Store[RawObject], wake: Callable[[Key], None], clock: Clock
     ) -> None:
-        self._operations = operations
+        self._operations = operations.of(BACKUPS, wake)
         self._pods = pod_store
-        self._wake = wake
         self._clock = clock
 
     def address(self, run: Run, node: BackupNode) -> Address | None:
@@ -47,10 +47,10 @@ class Asking:
             return None
         node.uid = address.uid
         known = self._operations.known(run.key, address, operation_id)
-        return known or self._operations.want(run.key, self._wake, address, operation_id, kind=kind, spec=spec())
+        return known or self._operations.want(run.key, address, operation_id, kind=kind, spec=spec())
 
     def cancel(self, run: Run, address: Address, operation_id: str, kind: Kind) -> View:
-        return self._operations.cancel(run.key, self._wake, address, operation_id, kind)
+        return self._operations.cancel(run.key, address, operation_id, kind)
 
     def silent(self, view: View) -> bool:
         return view.silent_since is not None and self._clock.monotonic() - view.silent_since > _SILENT

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from controller.objects import RawObject
     from controller.resource import Key
     from controller.store import Store
+    from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.backup_status import BackupDatacenter, BackupNode
     from reconcilers.backup.run import Run
     from reconcilers.operations import Operations
 
 # What is wrong is not the store.
-_STORE_ANSWERED = frozenset({"SnapshotTagExists", "KeyspaceNotFound", "TableNotFound", "InvalidSpec"})
+_STORE_ANSWERED = frozenset({"SnapshotTagExists", "KeyspaceNotFound", "TableNotFound", "InvalidSpec", "AgentTooOld"})
 
 
 class Nodes:
@@ -45,7 +46,7 @@ class Nodes:
         self._asking.forget(key)
         self._shared.forget(key)
 
-    def probed(self, run: Run) -> bool:
+    def probed(self, run: Run, backups: Store[CassandraBackup]) -> bool:
         """Each datacenter's credentials, bucket, tag and tables are good, before any node is touched."""
         if is_true(run.status.conditions, "StorageReachable"):
             return True
@@ -61,7 +62,7 @@ class Nodes:
                     if not self._without(run, gave_up):
                         return False
                 case result:
-                    destination.tell(run, datacenter, result)
+                    destination.tell(run, datacenter, result, backups.all())
         if done:
             run.say("StorageReachable", "True", "Probed", f"{run.status.location} can be written")
         return done

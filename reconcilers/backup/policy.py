@@ -13,6 +13,7 @@ from agent.protocol import State
 if TYPE_CHECKING:
     from reconcilers.operations import View
 
+_ASKED_WRONGLY = frozenset({"InvalidSpec", "AgentTooOld"})
 _RETRY_FIRST = 5.0  # seconds; doubled a try
 _RETRY_LAST = 300.0
 _EPOCH_START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
@@ -51,7 +52,7 @@ Verdict = Running | Succeeded | GiveUp | TryAgain
 def judge(view: View, *, attempts: int, retries: int) -> Verdict:
     """What an operation's state means, when ``attempts`` tries were made of the first and ``retries`` more."""
     if view.refused is not None:
-        return GiveUp(view.refused.reason, view.refused.message, lasting=view.refused.reason == "InvalidSpec")
+        return GiveUp(view.refused.reason, view.refused.message, lasting=view.refused.reason in _ASKED_WRONGLY)
     operation = view.operation
     if operation is None or not operation.state.final:
         return Running()

@@ -166,7 +166,7 @@ class BackupReconciler:
         return _WRITE_FIRST
 
     async def _probe(self, run: Run) -> Outcome | None:
-        return await self._going(run, finished=self._nodes.probed(run))
+        return await self._going(run, finished=self._nodes.probed(run, self._backups))
 
     async def _snapshot(self, run: Run) -> Outcome | None:
         if run.status.phase != BackupPhase.SNAPSHOTTING:

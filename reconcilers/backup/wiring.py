@@ -58,7 +58,7 @@ def backup_controller(
 ) -> Controller:
     """``garbage_grace`` in seconds; ``options`` are Controller's own: workers, timeout, backoff."""
     errands = Errands(
-        client=client, operations=operations, pod_store=pod_informer.store, helpers=inspectors.store,
+        client=client, owners=BACKUPS, operations=operations, pod_store=pod_informer.store, helpers=inspectors.store,
         datacenters=datacenters.store, master=master, clock=clock,
         wake=lambda key: controller.queue.add(key, reason="agent"),
     )  # fmt: skip

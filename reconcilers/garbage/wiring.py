@@ -39,7 +39,7 @@ def garbage_controller(
 ) -> Controller:
     """``config_maps`` are those with the label ``labels.GARBAGE``; ``options`` are Controller's own."""
     errands = Errands(
-        client=client, operations=operations, pod_store=pod_informer.store, helpers=helpers.store,
+        client=client, owners=CONFIGMAPS, operations=operations, pod_store=pod_informer.store, helpers=helpers.store,
         datacenters=datacenters.store, master=master, clock=clock,
         wake=lambda key: controller.queue.add(key, reason="agent"),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from controller.clock import rfc3339
 from controller.resource import Key
 from reconcilers import pods
 from reconcilers.agents import AgentError
+from reconcilers.api.restore import RESTORES
 from reconcilers.backup import policy
 from reconcilers.backup.status import moment
 from reconcilers.restore import plan
@@ -36,10 +37,9 @@ class Nodes:
         pod_store: Store[RawObject],
         wake: Callable[[Key], None],
     ) -> None:
-        self._operations = operations
+        self._operations = operations.of(RESTORES, wake)
         self._agents = agents
         self._pods = pod_store
-        self._wake = wake
 
     def forget(self, key: Key) -> None:
         self._operations.forget(key)
@@ -57,7 +57,7 @@ class Nodes:
             operation = plan.operation_id(run.restore, node.pod)
             view = None
             if address is not None:
-                view = self._operations.want(run.key, self._wake, address, operation, kind=Kind.RESTORE, spec=None)
+                view = self._operations.want(run.key, address, operation, kind=Kind.RESTORE, spec=None)
             self._take(run, node, view)
             if address is not None and node.message and node.phase == DOWNLOADING:
                 self._operations.again(run.key, address, operation)
@@ -75,7 +75,7 @@ class Nodes:
             address = pods.address(self._pod(run, node))
             if address is not None and node.phase != RESTORED:
                 operation = plan.operation_id(run.restore, node.pod)
-                view = self._operations.cancel(run.key, self._wake, address, operation, Kind.RESTORE)
+                view = self._operations.cancel(run.key, address, operation, Kind.RESTORE)
                 done = done and (view.done or view.silent_since is not None)
         return done
 

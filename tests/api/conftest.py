@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from controller import builtin, config
+from controller import config
 from controller.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 from tests.api.apiserver import ApiServer
+from tests.api.kinds import NAMESPACES
 
 
 @pytest.fixture(scope="session")
@@ -63,5 +64,5 @@ async def client(operator_config: config.Config) -> AsyncIterator[Client]:
 @pytest.fixture
 async def namespace(client: Client, namespace_name: str) -> str:
     """A fresh namespace; not deleted after the test, since nothing here empties a terminating one."""
-    await client.create(builtin.NAMESPACES, {"metadata": {"name": namespace_name}})
+    await client.create(NAMESPACES, {"metadata": {"name": namespace_name}})
     return namespace_name

@@ -1,8 +1,8 @@
 """Many agents without a network: ``reconcilers.agents.Transport`` over scripted operations that take fake time.
 
-They keep what an operator relies on: one id is one work for ever, a journal that outlives the process, snapshots that
-are there or not, a bucket in which a commit finds the manifests it names or does not. A failure that may be tried again
-leaves the snapshot; every other end clears it.
+They keep what an operator relies on: one id is one work for ever, or none where it was cancelled before it was known, a
+journal that outlives the process, snapshots that are there or not, a bucket in which a commit finds the manifests it
+names or does not. A failure that may be tried again leaves the snapshot; every other end clears it.
 """
 
 from __future__ import annotations
@@ -146,6 +146,7 @@ class FakeAgent:
         self.session = world.new_session()
         self.scripts: dict[Kind, Script] = {}
         self.journal: dict[str, Running] = {}
+        self.withdrawn: set[str] = set()  # ids that were cancelled before they were known
         self.snapshots: set[str] = set()
         self.executed: Counter[str] = Counter()  # by id: how often it began from nothing
         self.silent = False
@@ -173,6 +174,7 @@ class FakeAgent:
         for running in self.journal.values():
             running.drop()
         self.journal.clear()
+        self.withdrawn.clear()
         self.snapshots.clear()
         self.restart()
 
@@ -205,6 +207,8 @@ class FakeAgent:
             return self._put(operation_id, msgspec.json.decode(body, type=OperationRequest))
         running = self.journal.get(operation_id)
         if running is None:
+            if method == "DELETE":
+                self.withdrawn.add(operation_id)
             raise Refusal(404, f"there is no operation {operation_id} here", "UnknownOperation")
         if method == "DELETE":
             running.cancel()
@@ -215,6 +219,8 @@ class FakeAgent:
     def _put(self, operation_id: str, request: OperationRequest) -> tuple[int, Operation]:
         known = self.journal.get(operation_id)
         if known is None:
+            if operation_id in self.withdrawn:
+                raise Refusal(410, f"the operation {operation_id} was cancelled before", "OperationWithdrawn")
             return 201, self.begin(operation_id, request.kind, request.spec).operation
         if (known.operation.kind, known.spec) != (request.kind, request.spec):
             raise Refusal(409, f"the operation {operation_id} is known with another spec", "OtherSpec")

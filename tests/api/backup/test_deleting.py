@@ -9,6 +9,7 @@ from msgspec import structs
 
 from agent.protocol import Failure, Kind
 from controller import builtin
+from controller.resource import Key
 from controller.store import StoreWriter
 from controller.watch import Apply
 from reconcilers import labels
@@ -17,6 +18,7 @@ from reconcilers.api.datacenter import DATACENTERS
 from reconcilers.api.restore import RESTORES
 from reconcilers.garbage import entry as entries
 from tests.api.backup.world import GRACE
+from tests.api.kinds import NAMESPACES
 from tests.fakes.agents import DENIED, THROTTLED
 
 if TYPE_CHECKING:
@@ -351,7 +353,7 @@ async def test_a_secret_that_was_no_reference_is_not_kept(world: World) -> None:
 
 async def test_a_namespace_that_is_being_deleted(world: World) -> None:
     await orphaned(world, env=ENV)
-    await world.client.delete(builtin.NAMESPACES, world.key(world.namespace).__class__("", world.namespace))
+    await world.client.delete(NAMESPACES, Key("", world.namespace))
     await gone(world, within=10)
     assert world.helpers() == []
     assert len(world.agents.bucket.records) == 1
@@ -360,7 +362,7 @@ async def test_a_namespace_that_is_being_deleted(world: World) -> None:
 async def test_a_namespace_that_is_being_deleted_and_an_agent_that_lives(world: World) -> None:
     await world.datacenter(replicas=1)
     await completed(world)
-    await world.client.delete(builtin.NAMESPACES, world.key(world.namespace).__class__("", world.namespace))
+    await world.client.delete(NAMESPACES, Key("", world.namespace))
     await world.delete(BACKUPS, "backup")
     await gone(world, within=10)
     assert forgotten(world), "it could, while it was there"

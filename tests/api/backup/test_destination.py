@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.protocol import Kind
+from reconcilers.api.backup import BACKUPS
 
 if TYPE_CHECKING:
     from tests.api.backup.world import World
@@ -30,6 +31,31 @@ async def test_nothing_is_said_of_a_place_that_is_ours(world: World) -> None:
     await world.backup()
     await world.run(lambda: world.phase() == "Completed")
     assert world.condition("DestinationShared") == ("", "", "")
+
+
+async def test_a_datacenter_that_was_made_anew_goes_on_where_it_was(world: World) -> None:
+    """As long as a backup of either is there: its own ones may be deleted before, and those of others prove nothing."""
+    first = (await world.datacenter()).metadata.uid
+    await world.backup("first")
+    await world.run(lambda: world.phase("first") == "Completed")
+    await world.lose_datacenter()
+    await world.datacenter()
+    await world.datacenter("other", replicas=1, own={"app": "other"})
+    for agent in world.agents:
+        agent.script(Kind.PROBE, result={"owner": first, "shared": True})
+    await world.backup("second")
+    await world.backup("other", own={"app": "other"})
+    await world.run(lambda: world.phase("second") == world.phase("other") == "Completed")
+    assert world.condition("DestinationShared", "second") == ("", "", "")
+    (datacenter,) = world.get("second").status.datacenters
+    assert datacenter.uid != first
+    assert datacenter.succeeds == first
+    assert world.condition("DestinationShared", "other")[:2] == ("True", "OtherOwner")
+    await world.delete(BACKUPS, "first")
+    await world.run(lambda: world.phase("first") == "gone")
+    await world.backup("third")
+    await world.run(lambda: world.phase("third") == "Completed")
+    assert world.condition("DestinationShared", "third") == ("", "", "")
 
 
 async def test_two_datacenters_that_share(world: World) -> None:

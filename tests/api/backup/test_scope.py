@@ -79,3 +79,22 @@ async def test_what_only_the_agent_can_refuse(world: World) -> None:
     await world.backup(tables=["system.local"])
     await world.run(lambda: world.phase() == "FailedValidation", within=30)
     assert world.get().status.message == f"{FIRST}: {refusal}"
+
+
+async def test_an_agent_that_is_too_old_for_it(world: World) -> None:
+    """It would have backed up everything. The one that was asked first is newer: the others clear what they took."""
+    await world.datacenter()
+    refusal = Refusal(400, "the agent is older than who asks", "AgentTooOld")
+    world.agents[FIRST.replace("-0", "-1")].answers["PUT"] = refusal
+    await world.backup(tables=["ks.t"])
+    await world.run(lambda: world.phase() == "Failed", within=60)
+    assert world.get().status.reason == "AgentTooOld"
+    assert {n.pod: n.message for n in world.get().status.nodes if n.phase == "Failed"} == {
+        FIRST.replace("-0", "-1"): refusal.error
+    }
+    assert not any(agent.snapshots for agent in world.agents)
+    world.agents[FIRST].answers["PUT"] = refusal
+    await world.backup("second", tables=["ks.t"])
+    await world.run(lambda: world.phase("second") == "FailedValidation", within=30)
+    assert world.get("second").status.message == f"{FIRST}: {refusal.error}"
+    assert world.condition("StorageReachable", "second")[:2] == ("True", "AgentTooOld")

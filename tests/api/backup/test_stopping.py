@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.protocol import Kind
 from controller.errors import Conflict
 from reconcilers import labels
+from reconcilers.agents import AgentUnreachable
 from reconcilers.api.backup import BACKUPS
 from tests.api.backup.spy import Crash
-from tests.fakes.agents import DENIED, FakeAgents
+from tests.fakes.agents import DENIED, FakeAgents, Refusal
 from tests.fakes.clock import settle
 
 if TYPE_CHECKING:
+    from reconcilers.agents import Address
     from tests.api.backup.world import World
 
 PHASES = ("Queued", "Snapshotting", "Uploading", "Finalizing")
@@ -93,6 +95,30 @@ async def test_delete(world: World, phase: str) -> None:
     assert clean(world)
     assert world.operations.statistics()["followed"] == 0
     assert key.name == "backup"
+
+
+async def test_a_request_that_lands_after_the_end_begins_nothing(world: World) -> None:
+    """The network held it up for longer than the operator waited, and everything else went through."""
+    await world.datacenter()
+    slow(world)
+    deliver, late = world.agents.request, []
+
+    async def hold_up(address: Address, method: str, path: str, *, body: bytes, **named: Any) -> tuple[int, bytes]:
+        if method == "PUT" and f".{Kind.BACKUP}." in path and address.pod.endswith("-0"):
+            late.append((address.pod, path, body))
+            raise AgentUnreachable("AgentUnreachable", "no answer")
+        return await deliver(address, method, path, body=body, **named)
+
+    world.agents.request = hold_up  # type: ignore[method-assign]
+    await world.backup()
+    await world.run(lambda: late)
+    await world.patch(BACKUPS, "backup", {"spec": {"cancel": True}})
+    await world.run(lambda: world.phase() == "Cancelled")
+    for pod, path, body in late:
+        with pytest.raises(Refusal, match="cancelled before"):
+            await world.agents[pod].handle("PUT", path, body)
+    await world.rest(60)
+    assert clean(world)
 
 
 async def test_delete_of_one_that_ended(world: World) -> None:

@@ -113,8 +113,8 @@ class World:
         client: Any = self.spy
         errands, garbage_errands = (
             Errands(
-                client=client, operations=operations, pod_store=pods, helpers=pods, datacenters=datacenters,
-                master=MASTER, clock=self.clock, wake=self.wake(resource),
+                client=client, owners=resource, operations=operations, pod_store=pods, helpers=pods,
+                datacenters=datacenters, master=MASTER, clock=self.clock, wake=self.wake(resource),
             )
             for resource in (BACKUPS, builtin.CONFIGMAPS)
         )  # fmt: skip

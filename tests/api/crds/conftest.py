@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from controller import builtin, config
+from controller import config
 from controller.client import Client
 from controller.resource import Key
 from reconcilers.api.crds import DIRECTORY
+from tests.api.kinds import CRDS
 
 if TYPE_CHECKING:
     from tests.api.apiserver import ApiServer
@@ -34,7 +35,7 @@ async def _install(settings: config.Config) -> Definitions:
         found = {}
         for path in sorted(DIRECTORY.glob("*.yaml")):
             definition = yaml.safe_load(path.read_text())
-            await client.apply(builtin.CRDS, definition)
+            await client.apply(CRDS, definition)
             found[definition["spec"]["names"]["kind"]] = await _served(client, definition["metadata"]["name"])
         return found
     finally:
@@ -44,7 +45,7 @@ async def _install(settings: config.Config) -> Definitions:
 async def _served(client: Client, name: str) -> dict[str, Any]:
     async with asyncio.timeout(30):
         while True:
-            definition = await client.get(builtin.CRDS, Key("", name))
+            definition = await client.get(CRDS, Key("", name))
             conditions = {c["type"]: c for c in definition.get("status", {}).get("conditions") or []}
             schema = conditions.get("NonStructuralSchema", {})
             assert schema.get("status", "False") == "False", schema["message"]

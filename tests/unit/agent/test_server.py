@@ -194,6 +194,13 @@ async def test_an_unknown_operation_is_404(api: Api, method: str) -> None:
     assert (status, body["reason"]) == (404, "UnknownOperation")
 
 
+async def test_a_request_that_comes_after_its_cancellation_is_refused(api: Api) -> None:
+    assert (await api("DELETE", "/v1/operations/late"))[0] == 404
+    status, body = await api("PUT", "/v1/operations/late", json=SNAPSHOT)
+    assert (status, body["reason"]) == (410, "OperationWithdrawn")
+    assert (await api("GET", "/v1/operations"))[1] == []
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

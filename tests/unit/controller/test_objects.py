@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from controller.builtin import NAMESPACES, PODS, STATEFULSETS
+from controller.builtin import PODS, STATEFULSETS
 from controller.objects import decode_raw, key_of
-from controller.resource import Key
+from controller.resource import Key, Resource
 
 
 def test_raw_objects_keep_all_but_the_managed_fields() -> None:
@@ -24,7 +24,7 @@ def test_paths() -> None:
     assert PODS.path() == "/api/v1/pods"
     assert PODS.key_path(Key("ns", "a"), "status") == "/api/v1/namespaces/ns/pods/a/status"
     assert STATEFULSETS.path("ns") == "/apis/apps/v1/namespaces/ns/statefulsets"
-    assert NAMESPACES.path("", "ns") == "/api/v1/namespaces/ns"
+    assert Resource("", "v1", "namespaces", "Namespace", namespaced=False).path("", "ns") == "/api/v1/namespaces/ns"
     assert str(Key("ns", "a")) == "ns/a"
     assert str(Key("", "a")) == "a"
     assert (PODS.api_version, STATEFULSETS.api_version, str(STATEFULSETS)) == ("v1", "apps/v1", "statefulsets.apps")

@@ -9,6 +9,8 @@ from agent.protocol import ClearSpec, Kind, SnapshotSpec, State
 from controller.clock import parse_rfc3339, rfc3339
 from controller.resource import Key
 from reconcilers.agents import Address, Agents
+from reconcilers.api.backup import BACKUPS
+from reconcilers.api.restore import RESTORES
 from reconcilers.identity import MasterKey
 from reconcilers.operations import Operations, View
 from tests.fakes.agents import FakeAgents, Refusal
@@ -27,20 +29,21 @@ class World:
         self.agents = FakeAgents(self.clock)
         self.agent = self.agents.add("p-0", "10.0.0.1")
         self.woken: list[Key] = []
-        self.operations = self.new_operator()
+        self.new_operator()
 
-    def new_operator(self) -> Operations:
-        return Operations(Agents(self.agents, MasterKey(b"m" * 32)), self.clock)
+    def new_operator(self) -> None:
+        self.operations = Operations(Agents(self.agents, MasterKey(b"m" * 32)), self.clock)
+        self.mine = self.operations.of(BACKUPS, self.woken.append)
 
     def address(self, ip: str = "10.0.0.1", uid: str = "uid-1") -> Address:
         return Address("ns", "p-0", uid, ip, "dc-uid")
 
     def want(self, operation: str = "a", *, owner: Key = OWNER, spec: Any = SPEC, **where: str) -> View:
         address = self.address(**where)
-        return self.operations.want(owner, self.woken.append, address, operation, kind=Kind.SNAPSHOT, spec=spec)
+        return self.mine.want(owner, address, operation, kind=Kind.SNAPSHOT, spec=spec)
 
     def cancel(self, operation: str = "a") -> View:
-        return self.operations.cancel(OWNER, self.woken.append, self.address(), operation, Kind.SNAPSHOT)
+        return self.mine.cancel(OWNER, self.address(), operation, Kind.SNAPSHOT)
 
     def puts(self) -> int:
         return sum(1 for _, method, _ in self.agents.requests if method == "PUT")
@@ -87,7 +90,7 @@ async def test_it_ends_and_wakes_its_owner(world: World) -> None:
 async def test_counters_wake_nobody_but_are_seen(world: World) -> None:
     world.agent.script(Kind.BACKUP, seconds=60, bytes=6000)
     world.agent.snapshots.add("t")
-    view = world.operations.want(OWNER, world.woken.append, world.address(), "b", kind=Kind.BACKUP, spec=SPEC)
+    view = world.mine.want(OWNER, world.address(), "b", kind=Kind.BACKUP, spec=SPEC)
     await settle()
     assert len(world.woken) == 1
     await world.clock.advance(30)
@@ -121,7 +124,7 @@ async def test_what_stood_still_while_nobody_looked_is_known_to(world: World) ->
     await settle()
     await world.end()
     await world.clock.advance(500)
-    world.operations = world.new_operator()
+    world.new_operator()
     view = world.want()
     await settle()
     assert view.operation is not None
@@ -251,6 +254,22 @@ async def test_cancel_of_what_never_began_is_done(world: World) -> None:
     assert world.agent.executed == {}
 
 
+async def test_a_request_that_comes_after_the_cancellation_begins_nothing(world: World) -> None:
+    """Or by an operator that slept, and does not know yet that another one leads."""
+    world.cancel()
+    await settle()
+    await world.end()
+    world.agent.restart()
+    world.new_operator()
+    view = world.want()
+    await world.clock.advance(60)
+    assert view.done
+    assert view.refused is not None
+    assert view.refused.reason == "OperationWithdrawn"
+    assert world.puts() == 1, "it is the end, and not tried again"
+    assert world.agent.executed == {}
+
+
 async def test_cancel_waits_for_an_agent_that_takes_its_time(world: World) -> None:
     script = world.agent.script(Kind.SNAPSHOT, seconds=40, ignores_cancel=True)
     world.want()
@@ -273,7 +292,7 @@ async def test_a_failure_is_dismissed_and_its_next_try_watched(world: World) -> 
     assert view.done
     address = world.address()
     for _ in range(5):  # every reconcile says it again
-        world.operations.again(OWNER, address, "a")
+        world.mine.again(OWNER, address, "a")
         world.want(spec=None)
         await settle()
     before = len(world.agents.requests)
@@ -295,7 +314,7 @@ async def test_the_next_try_is_found_at_another_address(world: World) -> None:
     running.cancel()
     view = world.want(spec=None)
     await settle()
-    world.operations.again(OWNER, world.address(), "a")
+    world.mine.again(OWNER, world.address(), "a")
     await settle()
     world.agents.remove("p-0")
     world.agents.add("p-0", "10.0.0.2")
@@ -312,7 +331,7 @@ async def test_forget_ends_the_owners_tasks_alone(world: World) -> None:
     world.want("a")
     world.want("b", owner=OTHER)
     await settle()
-    world.operations.forget(OWNER)
+    world.mine.forget(OWNER)
     await settle()
     names = {t.get_name() for t in asyncio.all_tasks()}
     assert "follow a at p-0" not in names
@@ -320,10 +339,28 @@ async def test_forget_ends_the_owners_tasks_alone(world: World) -> None:
     assert world.operations.statistics()["followed"] == 1
 
 
+async def test_a_restore_of_the_same_name_is_another_owner(world: World) -> None:
+    """It wants other things of the same agent, is told of its own, and forgets nothing of the backup's."""
+    restored: list[Key] = []
+    restores = world.operations.of(RESTORES, restored.append)
+    world.agent.script(Kind.SNAPSHOT, seconds=60)
+    view = world.want("a")
+    other = restores.want(OWNER, world.address(), "b", kind=Kind.CLEAR_SNAPSHOTS, spec=ClearSpec(tag="t"))
+    await settle()
+    assert restores.known(OWNER, world.address(), "a") is None
+    assert restores.known(OWNER, world.address(), "b") is other
+    assert (len(world.woken), len(restored)) == (1, 1)
+    restores.forget(OWNER)
+    await world.clock.advance(60)
+    assert view.done
+    assert len(world.woken) == 2
+    assert world.operations.statistics()["followed"] == 1
+
+
 async def test_after_forgetting_it_is_read_back(world: World) -> None:
     world.want()
     await world.clock.advance(1)
-    world.operations.forget(OWNER)
+    world.mine.forget(OWNER)
     view = world.want()
     await settle()
     assert view.done
@@ -353,8 +390,6 @@ async def test_a_defect_is_logged_and_tried_again(world: World, monkeypatch: pyt
 
 
 async def test_specs_travel_whole(world: World) -> None:
-    world.operations.want(
-        OWNER, world.woken.append, world.address(), "c", kind=Kind.CLEAR_SNAPSHOTS, spec=ClearSpec(tag="x")
-    )
+    world.mine.want(OWNER, world.address(), "c", kind=Kind.CLEAR_SNAPSHOTS, spec=ClearSpec(tag="x"))
     await settle()
     assert world.agent.journal["c"].spec == {"tag": "x"}

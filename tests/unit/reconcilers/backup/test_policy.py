@@ -43,6 +43,8 @@ def view(state: State, error: Failure | None = None, attempts: int = 1) -> View:
         (view(State.CANCELLED), 1, 3, GiveUp("OperationCancelled", "the agent's operation ended Cancelled")),
         (View(refused=AgentRefused("OtherSpec", "known")), 1, 3, GiveUp("OtherSpec", "known")),
         (View(refused=AgentRefused("InvalidSpec", "odd")), 1, 3, GiveUp("InvalidSpec", "odd", lasting=True)),
+        (View(refused=AgentRefused("AgentTooOld", "old")), 1, 3, GiveUp("AgentTooOld", "old", lasting=True)),
+        (View(refused=AgentRefused("OperationWithdrawn", "late")), 1, 3, GiveUp("OperationWithdrawn", "late")),
     ],
 )
 def test_judge(seen: View, attempts: int, retries: int, verdict: policy.Verdict) -> None:
