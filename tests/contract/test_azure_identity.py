@@ -231,9 +231,10 @@ async def test_over_tls(
 async def test_a_certificate_nobody_vouches_for(
     secure: Azurite, authority: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: bool
 ) -> None:
-    if given:  # the right authority in the environment does not count beside the endpoint's own
+    if given:  # neither the right authority in the environment counts beside the endpoint's own, nor anybody
         monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.crt"))
-    endpoint = Endpoint(secure.url, ca_file=str(make(tmp_path) / "public.crt") if given else "")
+    own = str(make(tmp_path) / "public.crt") if given else ""
+    endpoint = Endpoint(secure.url, None, None, given, own)
     errors = await refused(await AzureStore.open("container", endpoint, env=secure.env))
     for verb, error in errors.items():
         assert (error.kind, error.retryable) == (Kind.UNAVAILABLE, False), verb

@@ -244,7 +244,7 @@ async def test_over_tls(authority: Path, tmp_path: Path) -> None:
         errors = await refused(await opened(cloud.url))
         advice = "the Secret of endpoint.caBundleSecretRef or, without one, into what SSL_CERT_FILE says"
         all_are(errors, Kind.UNAVAILABLE, advice, retryable=False)
-        astray = await GcsStore.open("bucket", Endpoint(cloud.url, ca_file=other), env={"SSL_CERT_FILE": own})
+        astray = await GcsStore.open("bucket", Endpoint(cloud.url, None, None, True, other), env={"SSL_CERT_FILE": own})
         all_are(await refused(astray), Kind.UNAVAILABLE, advice, retryable=False)
         trusting = await opened(cloud.url, SSL_CERT_FILE=own)
         told = await GcsStore.open("bucket", Endpoint(cloud.url, ca_file=own), env={"SSL_CERT_FILE": other})

@@ -270,11 +270,11 @@ def secure(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 async def test_a_certificate_nobody_vouches_for(
     secure: MinIO, aws: pytest.MonkeyPatch, authority: Path, tmp_path: Path, given: bool
 ) -> None:
-    """An endpoint's own authorities are the wrong ones, and the right ones beside them do not count."""
+    """An endpoint's own authorities are the wrong ones, and neither the right ones beside them count nor anybody."""
     own = str(certificates.make(tmp_path) / "public.crt") if given else ""
     if given:
         aws.setenv("AWS_CA_BUNDLE", str(authority / "public.crt"))
-    errors = await refused(await S3Store.open("bucket", Endpoint(secure.url, ca_file=own)))
+    errors = await refused(await S3Store.open("bucket", Endpoint(secure.url, None, None, given, own)))
     for verb, error in errors.items():
         assert (error.kind, error.retryable) == (Kind.UNAVAILABLE, False), verb
         assert "from an authority that is not trusted" in str(error)
@@ -299,7 +299,7 @@ async def test_https_where_http_was_said(secure: MinIO, aws: pytest.MonkeyPatch)
 async def test_over_tls_by_the_agent(secure: MinIO, aws: pytest.MonkeyPatch, authority: Path, tmp_path: Path) -> None:
     """As it is told: the authority stands in the location, and the environment has another. Both ways to the store."""
     aws.setenv("AWS_CA_BUNDLE", str(certificates.make(tmp_path) / "public.crt"))
-    told = protocol.Endpoint(url=secure.url, ca_file=str(authority / "public.crt"), insecure_skip_verify=True)
+    told = protocol.Endpoint(url=secure.url, ca_file=str(authority / "public.crt"))
     where = protocol.Location(backup_type="AWS_S3", target="by-the-agent", endpoint=told)
     bare = await S3Store.open("by-the-agent", Endpoint(secure.url, ca_file=str(authority / "public.crt")))
     await bare._client.create_bucket(Bucket="by-the-agent")
