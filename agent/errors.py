@@ -23,6 +23,7 @@ class Reason(StrEnum):
 
     CREDENTIALS_MISSING = "CredentialsMissing"
     CREDENTIALS_REFUSED = "CredentialsRefused"
+    CA_BUNDLE_UNUSABLE = "CABundleUnusable"
     BUCKET_MISSING = "BucketMissing"
     ACCESS_DENIED = "AccessDenied"
     STORAGE_UNREACHABLE = "StorageUnreachable"
@@ -75,6 +76,7 @@ _STORE_REASONS = {
     Kind.NOT_FOUND: Reason.OBJECT_MISSING,
     Kind.NO_BUCKET: Reason.BUCKET_MISSING,
     Kind.UNAUTHENTICATED: Reason.CREDENTIALS_REFUSED,
+    Kind.UNTRUSTED: Reason.CA_BUNDLE_UNUSABLE,
     Kind.FORBIDDEN: Reason.ACCESS_DENIED,
     Kind.THROTTLED: Reason.STORAGE_THROTTLED,
     Kind.UNAVAILABLE: Reason.STORAGE_UNREACHABLE,

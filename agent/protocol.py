@@ -71,6 +71,7 @@ class Endpoint(Asked):
     region: str | None = None
     path_style: bool | None = None
     insecure_skip_verify: bool = False
+    ca_file: str = ""  # a file of the agent's with the only authorities that count, in PEM; empty: the usual ones
 
 
 class StoreOptions(Asked):

@@ -147,8 +147,8 @@ class MetricsRoute:
 
 
 def location(request: web.Request) -> Location:
-    """From the query: backupType, target, endpointUrl, region, pathStyle, insecureSkipVerify, requesterPays,
-    credentials.
+    """From the query: backupType, target, endpointUrl, region, pathStyle, insecureSkipVerify, caFile,
+    requesterPays, credentials.
     """
     query = request.query
     endpoint = Endpoint(
@@ -156,6 +156,7 @@ def location(request: web.Request) -> Location:
         region=query.get("region") or None,
         path_style=_flag(request, "pathStyle"),
         insecure_skip_verify=_flag(request, "insecureSkipVerify") or False,
+        ca_file=query.get("caFile", ""),
     )
     pays = _flag(request, "requesterPays") or False
     return Location(

@@ -41,7 +41,7 @@ class Stores:
         """
         endpoint = None
         if (told := location.endpoint) is not None:
-            endpoint = Endpoint(told.url, told.region, told.path_style, told.insecure_skip_verify)
+            endpoint = Endpoint(told.url, told.region, told.path_style, told.insecure_skip_verify, told.ca_file)
         store = await open_store(
             location.backup_type,
             location.target,

@@ -19,7 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import yarl
 
-from backends import azure_mounted, mounted
+from backends import authorities, azure_mounted, mounted
 from backends.azure_credentials import NO_CREDENTIALS, Credential, SharedSignature, from_env, shared_key
 from backends.azure_errors import is_azure, refused, translate
 from backends.errors import Kind, StoreError
@@ -136,7 +136,9 @@ class Wire:
     async def connect(self) -> None:
         logging.getLogger("azure").setLevel(logging.CRITICAL)  # what azure-identity has to say, our errors say
         context: ssl.SSLContext | bool = False
-        if not self._endpoint.insecure_skip_verify:
+        if self._endpoint.ca_file:
+            context = await run(authorities.context, self._endpoint.ca_file, self.store)
+        elif not self._endpoint.insecure_skip_verify:
             context = await run(ssl.create_default_context)  # reads the authorities; SSL_CERT_FILE counts
         connector = aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=KEEP_ALIVE)
         self._session = aiohttp.ClientSession(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from backends import authorities
 from backends.errors import Kind, StoreError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ CODE_HINTS: dict[str, str] = {
 UNTOLD = "the server does not say why: look into its log, and make room if it has none"
 CLOCK = "set the clock of this node"
 NOT_AZURE = "this endpoint does not speak Azure Blob storage: correct the target or the endpoint"
-CERTIFICATE = "put the authority into SSL_CERT_FILE, or set insecureSkipVerify to go without"
+CERTIFICATE = authorities.advice("SSL_CERT_FILE")
 _MESSAGE = re.compile(r"<Message>([^<\n\r]*)")  # its first line; what follows are the request's id and time
 _CODE = re.compile(r"<Code>(\w+)")
 _SKEW = re.compile(r"date header|clock", re.IGNORECASE)

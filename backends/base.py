@@ -76,13 +76,15 @@ class Capabilities(msgspec.Struct, frozen=True):
 class Endpoint(msgspec.Struct, frozen=True):
     """Where a store (or an emulator) answers; None means the SDK's own chain. As in the agent's protocol.
 
-    ``region`` and ``path_style`` are S3's.
+    ``region`` and ``path_style`` are S3's. ``ca_file`` holds the only authorities that count, in PEM (authorities.py);
+    with it ``insecure_skip_verify`` says nothing.
     """
 
     url: str | None = None
     region: str | None = None
     path_style: bool | None = None
     insecure_skip_verify: bool = False
+    ca_file: str = ""
 
 
 class Encryption(StrEnum):

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     UNAVAILABLE = "Unavailable"
     TIMEOUT = "Timeout"
     CORRUPT = "Corrupt"  # bytes arrived that were not sent
+    UNTRUSTED = "Untrusted"  # whom to trust cannot be said: the file with the authorities is no such thing
     INVALID = "Invalid"
     NOT_SUPPORTED = "NotSupported"
     SOURCE_CHANGED = "SourceChanged"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 
+from backends import authorities
 from backends.errors import Kind, StoreError
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def tls_hint(error: BaseException | None) -> str:
     """What to do about a refusal that stands until somebody changes something; empty for a broken handshake."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError):
-            return "set SSL_CERT_FILE to the store's authority, or insecureSkipVerify to go without"
+            return authorities.advice("SSL_CERT_FILE")
         if isinstance(error, ssl.SSLError) and getattr(error, "reason", "") in _NOT_TLS:
             return "the endpoint speaks http, not https"
         error = error.__cause__ or error.__context__

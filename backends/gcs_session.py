@@ -10,7 +10,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 import aiohttp
 
-from backends import mounted
+from backends import authorities, mounted
 from backends.errors import Kind, StoreError
 from backends.gcs_client import Client
 from backends.gcs_credentials import find
@@ -47,8 +47,13 @@ async def open_client(
     root = (endpoint.url or env.get("STORAGE_EMULATOR_HOST") or GOOGLE).rstrip("/").removesuffix("/storage/v1")
     if "://" not in root:
         root = f"http://{root}"
-    trust = False if endpoint.insecure_skip_verify else await run(_trust, env, f"gs://{bucket}")
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ssl=trust)
+    store = f"gs://{bucket}"
+    trust: ssl.SSLContext | bool = False
+    if endpoint.ca_file:
+        trust = await run(authorities.context, endpoint.ca_file, store)
+    elif not endpoint.insecure_skip_verify:
+        trust = await run(_trust, env, store)
+    connector = _connector(trust)
     session = await stack.enter_async_context(
         aiohttp.ClientSession(
             connector=connector,
@@ -60,17 +65,23 @@ async def open_client(
     host = urlsplit(root).hostname or ""
     tokens: Tokens | MountedTokens | None = None
     if root == GOOGLE or (host.endswith(".googleapis.com") and root.startswith("https:")):
-        # On the same connections, with the proxies of the environment; those of the store are looked up once.
-        asking = aiohttp.ClientSession(connector=connector, connector_owner=False, trust_env=True)
+        # On the same connections, with the proxies of the environment; those of the store are looked up once. An
+        # endpoint's own authorities are not those of who gives tokens.
+        other = _connector(await run(_trust, env, store)) if endpoint.ca_file else None
+        asking = aiohttp.ClientSession(connector=other or connector, connector_owner=other is not None, trust_env=True)
         asking = await stack.enter_async_context(asking)
         if directory := env.get(mounted.DIRECTORY):
-            tokens = await run(MountedTokens, directory, f"gs://{bucket}", asking)
+            tokens = await run(MountedTokens, directory, store, asking)
         else:
             tokens = await find(env, asking)
     proxy = _proxy(urlsplit(root).scheme, host, env)
     return Client(
         bucket, root, session, tokens, proxy=proxy, query=query, connections=connections, stall=stall
     )  # fmt: skip
+
+
+def _connector(trust: ssl.SSLContext | bool) -> aiohttp.TCPConnector:  # noqa: FBT001  False: any certificate
+    return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ssl=trust)
 
 
 def _trust(env: Mapping[str, str], store: str) -> ssl.SSLContext:

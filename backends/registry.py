@@ -31,6 +31,8 @@ class EndpointLike(Protocol):
     def path_style(self) -> bool | None: ...
     @property
     def insecure_skip_verify(self) -> bool: ...
+    @property
+    def ca_file(self) -> str: ...
 
 
 # Opens what a target without scheme means: the bare store, and the prefix below it that the user asked for.
@@ -116,4 +118,6 @@ async def open_store(
 def _endpoint(given: EndpointLike | None) -> Endpoint:
     if given is None:
         return Endpoint()
-    return Endpoint(given.url or None, given.region or None, given.path_style, given.insecure_skip_verify)
+    return Endpoint(
+        given.url or None, given.region or None, given.path_style, given.insecure_skip_verify, given.ca_file
+    )

@@ -17,7 +17,7 @@ from aiobotocore.session import AioSession
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.loaders import create_loader
 
-from backends import mounted, s3_hooks, s3_trust
+from backends import authorities, mounted, s3_hooks, s3_trust
 from backends.s3_credentials import Keys
 from backends.s3_faults import Unusable
 from backends.s3_mounted import MountedKeys
@@ -60,7 +60,9 @@ async def open_client(
 
     chosen = session()
     _check_url(endpoint.url or _configured_url(chosen))
-    if not endpoint.insecure_skip_verify:
+    if endpoint.ca_file:
+        await asyncio.to_thread(authorities.context, endpoint.ca_file, store)
+    elif not endpoint.insecure_skip_verify:
         s3_trust.check(chosen.get_config_variable("ca_bundle"))
     if directory := env.get(mounted.DIRECTORY):
         found = await asyncio.to_thread(MountedKeys, directory, store)
@@ -75,7 +77,7 @@ async def open_client(
             endpoint_url=endpoint.url,
             # AWS_REGION is what the other SDKs read, and what users set; botocore only knows AWS_DEFAULT_REGION.
             region_name=region,
-            verify=False if endpoint.insecure_skip_verify else None,
+            verify=endpoint.ca_file or (False if endpoint.insecure_skip_verify else None),
             config=AioConfig(
                 retries={"mode": "standard", "total_max_attempts": 1},  # RetryStore is the only layer that retries
                 connect_timeout=CONNECT_TIMEOUT,

@@ -16,6 +16,7 @@ from aiohttp import http_exceptions
 from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
+from backends import authorities
 from backends.errors import Kind
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _of_proxy(chain: list[BaseException]) -> Fault:
 _HOST = {62, 63, 64}
 _TIME = {9: "is not valid yet", 10: "has expired"}
 _PLAIN = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_MESSAGE", "RECORD_LAYER_FAILURE"}
-_TRUST = "set AWS_CA_BUNDLE or AWS_CA_BUNDLE_PEM to the store's authority, or insecureSkipVerify to go without"
+_TRUST = authorities.advice("AWS_CA_BUNDLE or AWS_CA_BUNDLE_PEM")
 
 
 def _of_tls(error: Exception, chain: list[BaseException], *, seen: bool) -> Fault:

@@ -16,10 +16,10 @@ from msgspec import structs
 from controller.builtin import PODS, SECRETS
 from controller.errors import AlreadyExists, ApiError
 from controller.resource import Key
-from reconcilers import helper, labels, mounts, pods
+from reconcilers import helper, labels, locations, mounts, pods
 from reconcilers.access import datacenter_of
-from reconcilers.api.common import ObjectReference
 from reconcilers.backup import policy
+from reconcilers.mounts import NO_SECRETS, NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,23 +37,26 @@ if TYPE_CHECKING:
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.helper import Owner
     from reconcilers.identity import MasterKey
+    from reconcilers.mounts import Secrets
     from reconcilers.operations import Operations, View
 
 WORKING = "Working"  # the reason of one that somebody is at, for the first time
 QUEUED = "HelperQueued"  # the reason of one that waits for others
 _HELPERS = 8  # pods at a time in a namespace, however many backups of a lost datacenter are deleted at once
 _AGENTS = 3  # so many of a datacenter's are tried before a helper pod is
-_ELSEWHERE = frozenset({"AgentUnreachable", "CredentialsMissing", "CredentialsRefused", "AccessDenied"})
+_ELSEWHERE = frozenset(
+    {"AgentUnreachable", "CredentialsMissing", "CredentialsRefused", "AccessDenied", "CABundleUnusable"}
+)
 _SILENT = 30.0  # seconds without an answer after which another one is asked
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """``datacenter`` is the object's name; ``access`` what was kept of it; ``credentials`` a Secret's name or empty."""
+    """``datacenter`` is the object's name; ``access`` what was kept of it."""
 
     datacenter: str
     access: Access | None = None
-    credentials: str = ""
+    secrets: Secrets = NO_SECRETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +148,22 @@ class Errands:
         self._tries = {k: v for k, v in self._tries.items() if k[0] != key}
 
     def _told(self, owner: Owner, where: Address, place: Place, errand: Errand) -> Errand:
-        """With the credentials as the one who is asked has them: a helper pod mounts the Secret at its own place."""
-        if not place.credentials:
+        """With the Secrets as the one who is asked has them: a helper pod mounts them at its own place."""
+        if not place.secrets.names:
             return errand
-        path = f"{helper.CREDENTIALS}/{place.credentials}"
+        paths, living = helper.paths(place.secrets), self._living(owner.key.namespace, place)
         if where.pod != helper.name_of(owner, place.datacenter):
-            path = self._mounted(owner.key.namespace, place)
+            paths = mounts.paths(living, place.secrets) if living is not None else NOWHERE
         spec: Any = errand.spec
-        return replace(errand, spec=structs.replace(spec, location=structs.replace(spec.location, credentials=path)))
+        return replace(errand, spec=structs.replace(spec, location=locations.moved(spec.location, paths)))
 
-    def _mounted(self, namespace: str, place: Place) -> str:
-        """Where the living datacenter's agents have the Secret; empty where they have not."""
-        living = self._datacenters.get(Key(namespace, place.datacenter))
-        return mounts.credentials(living, ObjectReference(name=place.credentials)) if living is not None else ""
+    def _living(self, namespace: str, place: Place) -> CassandraDataCenter | None:
+        return self._datacenters.get(Key(namespace, place.datacenter))
+
+    def _mounted(self, namespace: str, place: Place) -> bool:
+        """The living datacenter's agents have the Secrets."""
+        living = self._living(namespace, place)
+        return living is not None and mounts.lacking_secrets(living, place.secrets) is None
 
     def _want(self, owner: Owner, where: Address, operation_id: str, errand: Errand) -> View:
         known = self._operations.known(owner.key, where, operation_id)
@@ -179,7 +185,7 @@ class Errands:
 
     def _agents(self, namespace: str, place: Place, first: str) -> list[Address]:
         """Of the datacenter of that name, be it another by now: it has the place, and a Secret that is named."""
-        if place.credentials and not self._mounted(namespace, place):
+        if place.secrets.names and not self._mounted(namespace, place):
             return []
         found = [
             where
@@ -193,11 +199,11 @@ class Errands:
 
     def _datacenter(self, namespace: str, place: Place) -> CassandraDataCenter | NotYet:
         """To make a helper pod like: the one that lives, else what was kept of it."""
-        living = self._datacenters.get(Key(namespace, place.datacenter))
+        living = self._living(namespace, place)
         if living is not None:
             return living
         gone, access = f"datacenter {place.datacenter} is gone", place.access
-        if access is None or (access.withheld and not place.credentials) or not access.sidecar_image:
+        if access is None or (access.withheld and not place.secrets.credentials) or not access.sidecar_image:
             withheld = ", ".join(access.withheld) if access is not None else ""
             lost = f"{withheld} in its env was no reference to a Secret" if withheld else "nothing was kept of it"
             return NotYet("AccessLost", f"{gone}, and {lost}: nobody has the store's credentials", hopeless=True)
@@ -212,7 +218,7 @@ class Errands:
             identity = self._master.identity(owner.metadata.uid)
             await self._client.apply(SECRETS, helper.secret(owner, place.datacenter, identity))
             with suppress(AlreadyExists):  # from an earlier try: the store will show it
-                await self._client.create(PODS, helper.pod(owner, datacenter, place.credentials))
+                await self._client.create(PODS, helper.pod(owner, datacenter, place.secrets))
             return NotYet("HelperStarting", f"helper pod {name} starts")
         if helper.ended(found) and found.metadata.deletion_timestamp is None:
             await self._remove(found)

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 from controller.resource import Key
 from reconcilers import inspector, labels
 from reconcilers.agents import Address
+from reconcilers.mounts import Paths
 
 if TYPE_CHECKING:
     from controller.objects import ObjectMeta, RawObject
     from controller.resource import Resource
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.identity import AgentIdentity
+    from reconcilers.mounts import Secrets
 
-CREDENTIALS = "/etc/store-credentials"  # <name of the Secret> below it
+_SECRETS = "/etc/store-credentials"  # <name of the Secret> below it
 _LIFETIME = 4 * 3600  # seconds: a collector may look at very many objects
 _OWNER_AND_GROUP_READ = 0o440
 
@@ -50,19 +52,29 @@ def is_one(found: RawObject) -> bool:
     return found.metadata.labels.get(labels.INSPECTOR) == found.metadata.name and not ended(found)
 
 
-def pod(owner: Owner, datacenter: CassandraDataCenter, credentials: str) -> Object:
-    """``credentials``: name of the Secret with the store's credentials; empty: they are in the environment."""
+def pod(owner: Owner, datacenter: CassandraDataCenter, secrets: Secrets) -> Object:
+    """``secrets`` are mounted beside what the datacenter mounts: that may have changed, or be too much to be kept."""
     name = name_of(owner, datacenter.metadata.name)
     spec = inspector.pod_spec(datacenter, lifetime=_LIFETIME)
     for volume in spec["volumes"]:
         if volume["name"] == "agent":
             volume["secret"] = {"secretName": name, "defaultMode": _OWNER_AND_GROUP_READ}
-    if credentials:
-        source = {"secretName": credentials, "defaultMode": _OWNER_AND_GROUP_READ}
-        spec["volumes"].append({"name": "store-credentials", "secret": source})
-        mount = {"name": "store-credentials", "mountPath": f"{CREDENTIALS}/{credentials}", "readOnly": True}
+    for number, given in enumerate(secrets.names):
+        volume = f"store-secret-{number}"
+        source = {"secretName": given, "defaultMode": _OWNER_AND_GROUP_READ}
+        spec["volumes"].append({"name": volume, "secret": source})
+        mount = {"name": volume, "mountPath": f"{_SECRETS}/{given}", "readOnly": True}
         spec["containers"][0]["volumeMounts"].append(mount)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(owner, name), "spec": spec}
+
+
+def paths(secrets: Secrets) -> Paths:
+    """Where such a pod has them."""
+    bundle = secrets.ca_bundle
+    return Paths(
+        f"{_SECRETS}/{secrets.credentials}" if secrets.credentials else "",
+        f"{_SECRETS}/{bundle.name}/{bundle.key}" if bundle is not None else "",
+    )
 
 
 def secret(owner: Owner, datacenter: str, identity: AgentIdentity) -> Object:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from agent.protocol import Endpoint, Location, StoreOptions
 from reconcilers.api.backup import ServerSideEncryption
+from reconcilers.mounts import NOWHERE
 
 if TYPE_CHECKING:
     from reconcilers.api import common
     from reconcilers.api.backup import BackupSpec
+    from reconcilers.mounts import Paths
 
 _SCHEMES = {"AWS_S3": "s3", "GCP_BLOB": "gs", "AZURE_BLOB": "azure", "FILE": "file"}
 
@@ -20,10 +24,10 @@ def to_agent(
     endpoint: common.Endpoint | None,
     writing: BackupSpec | None = None,
     *,
-    credentials: str = "",
+    paths: Paths = NOWHERE,
 ) -> Location:
-    """``writing`` is the backup whose objects are written there: it says how they are kept. ``credentials`` is the
-    directory in which the agent has them, where they are not its own.
+    """``writing`` is the backup whose objects are written there: it says how they are kept. ``paths`` are those of the
+    agent that is told.
     """
     return Location(
         backup_type=backup_type,
@@ -35,10 +39,19 @@ def to_agent(
             region=endpoint.region,
             path_style=endpoint.path_style,
             insecure_skip_verify=endpoint.insecure_skip_verify,
+            ca_file=paths.ca_bundle,
         ),
         options=_options(endpoint, writing),
-        credentials=credentials,
+        credentials=paths.credentials,
     )
+
+
+def moved(location: Location, paths: Paths) -> Location:
+    """The same for another agent."""
+    endpoint = location.endpoint
+    if endpoint is not None:
+        endpoint = structs.replace(endpoint, ca_file=paths.ca_bundle)
+    return structs.replace(location, endpoint=endpoint, credentials=paths.credentials)
 
 
 def _options(endpoint: common.Endpoint | None, writing: BackupSpec | None) -> StoreOptions | None:

@@ -56,7 +56,9 @@ def add_location(parser: ArgumentParser) -> None:
     style = group.add_mutually_exclusive_group()
     style.add_argument("--path-style", action="store_true", default=None, help="S3: the bucket is in the path")
     style.add_argument("--virtual-style", action="store_false", dest="path_style", help="S3: the bucket is in the host")
-    group.add_argument("--insecure-skip-verify", action="store_true", help="accept any certificate")
+    trust = group.add_mutually_exclusive_group()
+    trust.add_argument("--ca-file", metavar="PATH", default="", help="PEM of the authorities that the endpoint's is of")
+    trust.add_argument("--insecure-skip-verify", action="store_true", help="accept any certificate")
 
 
 def add_scope(parser: ArgumentParser, *, node: bool = False) -> None:
@@ -142,7 +144,7 @@ def location(arguments: Namespace) -> Location:
     """UsageError for a target that names nothing."""
     told = Endpoint(
         url=arguments.endpoint, region=arguments.region, path_style=arguments.path_style,
-        insecure_skip_verify=arguments.insecure_skip_verify,
+        insecure_skip_verify=arguments.insecure_skip_verify, ca_file=arguments.ca_file,
     )  # fmt: skip
     found = place(arguments.target)
     return Location(backup_type=found.backup_type, target=found.target, endpoint=told)

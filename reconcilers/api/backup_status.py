@@ -65,6 +65,9 @@ class BackupDatacenter(Api, kw_only=True):
     credentials_path: Annotated[
         str, doc("Where its agents have mounted the Secret with the store's credentials, if one is named.")
     ] = ""
+    ca_bundle_path: Annotated[
+        str, doc("The file that its agents have of the endpoint's caBundleSecretRef, if one is named.")
+    ] = ""
     phase: common.Phase = ""
     access: Annotated[
         Access | None, doc("How its store is reached when the datacenter is gone, for the deletion of this backup.")

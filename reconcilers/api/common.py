@@ -57,7 +57,10 @@ class ObjectReference(Api, kw_only=True):
 
 class KeySelector(Api, kw_only=True):
     name: Annotated[str, doc("Name of the Secret, in the same namespace.", minLength=1, maxLength=253)]
-    key: Annotated[str, doc("Key in the Secret's data. ca.crt by default.", maxLength=253)] = "ca.crt"
+    key: Annotated[
+        str,
+        doc("Key in the Secret's data. ca.crt by default.", pattern="^[A-Za-z0-9._-]+$", minLength=1, maxLength=253),
+    ] = "ca.crt"
 
 
 class LabelSelector(Api, kw_only=True):
@@ -71,6 +74,12 @@ class LabelSelector(Api, kw_only=True):
 
 
 class Endpoint(Api, kw_only=True):
+    RULES: ClassVar = (
+        Rule(
+            "!has(self.caBundleSecretRef) || !has(self.insecureSkipVerify) || !self.insecureSkipVerify",
+            "caBundleSecretRef says whom to trust, and insecureSkipVerify to trust anybody: give one of them",
+        ),
+    )
     url: Annotated[
         str | None,
         doc(
@@ -88,7 +97,12 @@ class Endpoint(Api, kw_only=True):
         doc("Whether the bucket stands in the path and not in the host name. By default true where url is set."),
     ] = None
     ca_bundle_secret_ref: Annotated[
-        KeySelector | None, doc("Secret with the PEM certificates of the authorities that the endpoint's is signed by.")
+        KeySelector | None,
+        doc(
+            "Secret with the certificates, in PEM, of the authorities that the endpoint's is signed by. The datacenter "
+            "mounts it by its spec.backup.volumes. Only these are trusted then, by the endpoint's requests alone; they "
+            "are read anew by each operation. By default those of the agents' image and env."
+        ),
     ] = None
     insecure_skip_verify: Annotated[
         bool, doc("Whether any certificate of the endpoint is accepted. False by default; for tests.")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # By Struct and field: the values that are acted on beside the default. A field that is not here is acted on, whatever
 # its value. Taking an entry away is part of building what it stands for.
 _NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, tuple[Any, ...]]] = {
-    common.Endpoint: {"ca_bundle_secret_ref": ()},
     datacenter.DataCenterSpec: {
         "user_config_map_volume_source": (),
         "user_secret_volume_source": (),

@@ -56,10 +56,20 @@ class ClaimSource(Shape, kw_only=True):
     read_only: Annotated[bool, doc("Whether the volume is attached read-only. False by default.")] = False
 
 
+class KeyToPath(Shape, kw_only=True):
+    key: Annotated[str, doc("Key in the Secret's data.", minLength=1, maxLength=253)]
+    path: Annotated[str, doc("File that it becomes, below mountPath.", minLength=1, maxLength=1024)]
+    mode: Annotated[int, doc("Mode of that file. The volume's defaultMode by default.")] = 0
+
+
 class SecretSource(Shape, kw_only=True):
-    """Open, as the next: items, defaultMode, optional."""
+    """Open, as the next: defaultMode, optional."""
 
     secret_name: Annotated[str, doc("Name of the Secret, in the same namespace.", minLength=1, maxLength=253)]
+    items: Annotated[
+        list[KeyToPath],
+        doc("Keys that become files, and under which names. All, under their own, by default.", maxItems=64),
+    ] = []
 
 
 class ConfigMapSource(Shape, kw_only=True):

@@ -25,6 +25,7 @@ from reconcilers.backup.policy import overdue
 from reconcilers.errands import QUEUED, WORKING, Errand, NotYet, Place
 from reconcilers.garbage.notes import where
 from reconcilers.helper import Owner
+from reconcilers.mounts import NO_SECRETS, Secrets
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -174,8 +175,9 @@ def _what(run: Run) -> str:
 
 
 def _place(run: Run, datacenter: BackupDatacenter) -> Place:
-    reference = run.status.storage.credentials_secret_ref if run.status.storage else None
-    return Place(datacenter.name, datacenter.access, reference.name if reference else "")
+    storage = run.status.storage
+    secrets = Secrets.of(storage) if storage is not None else NO_SECRETS
+    return Place(datacenter.name, datacenter.access, secrets)
 
 
 def _errand(run: Run, datacenter: BackupDatacenter) -> Errand:

@@ -9,6 +9,7 @@ from reconcilers import locations, mounts
 from reconcilers.access import access_of
 from reconcilers.api.backup_status import BackupDatacenter, BackupNode, BackupPhase, BackupStorage, BackupTotals
 from reconcilers.backup import status as said
+from reconcilers.mounts import Secrets
 
 if TYPE_CHECKING:
     from agent.protocol import ClusterRecord, MissingNode, RecordedNode
@@ -48,6 +49,7 @@ def storage(spec: BackupSpec) -> BackupStorage:
 def register(run: Run, datacenter: CassandraDataCenter, record: ClusterRecord) -> None:
     """Ends the run. ``datacenter`` is the one whose agents reach the bucket; the backed-up one may be long gone."""
     status, name = run.status, datacenter.metadata.name
+    paths = mounts.paths(datacenter, Secrets.of(run.spec))
     status.datacenters = [
         BackupDatacenter(
             name=name,
@@ -55,7 +57,8 @@ def register(run: Run, datacenter: CassandraDataCenter, record: ClusterRecord) -
             datacenter_name=record.datacenter,
             nodes=len(record.nodes),
             access=access_of(datacenter),
-            credentials_path=mounts.credentials(datacenter, run.spec.credentials_secret_ref),
+            credentials_path=paths.credentials,
+            ca_bundle_path=paths.ca_bundle,
         )
     ]
     lost = [node for node in record.missing if node.node]

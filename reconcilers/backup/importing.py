@@ -18,6 +18,7 @@ from reconcilers.api.backup_status import BackupPhase
 from reconcilers.api.unsupported import unsupported
 from reconcilers.backup import imported, matching, selection
 from reconcilers.backup.policy import overdue
+from reconcilers.mounts import Secrets
 from reconcilers.readers import NotYet
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Importer:
         """The first one that lacks nothing."""
         lacks = None
         for one in found:
-            here = mounts.lacking(one, run.spec.backup_type, run.spec.target, run.spec.credentials_secret_ref)
+            here = mounts.lacking(one, run.spec)
             if here is None:
                 return one
             lacks = lacks or here
@@ -103,8 +104,9 @@ class Importer:
 
     async def _ask(self, run: Run, datacenter: CassandraDataCenter) -> None:
         run.say("Running", "True", "Importing", "the store is asked for the backup's record")
-        spec, secret = run.spec, mounts.credentials(datacenter, run.spec.credentials_secret_ref)
-        where = locations.to_agent(spec.backup_type, spec.target, spec.endpoint, credentials=secret)
+        spec = run.spec
+        paths = mounts.paths(datacenter, Secrets.of(spec))
+        where = locations.to_agent(spec.backup_type, spec.target, spec.endpoint, paths=paths)
 
         async def question(address: Address) -> ClusterRecord:
             return await self._agents.cluster_record(

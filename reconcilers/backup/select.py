@@ -12,6 +12,7 @@ from reconcilers.access import access_of
 from reconcilers.api.backup_status import BackupDatacenter, BackupNode, BackupStorage
 from reconcilers.backup import partial, selection
 from reconcilers.backup import status as said
+from reconcilers.mounts import Secrets
 
 if TYPE_CHECKING:
     from controller.client import Client
@@ -65,6 +66,7 @@ class Selector:
             if datacenter is None or (found_nodes := self._nodes(run, datacenter, chosen)) is None:
                 return False
             status = datacenter.status
+            paths = mounts.paths(datacenter, Secrets.of(run.spec))
             datacenters.append(
                 BackupDatacenter(
                     name=name,
@@ -73,7 +75,8 @@ class Selector:
                     datacenter_name=status.datacenter_name,
                     nodes=len(partial.going(found_nodes)),
                     access=access_of(datacenter),
-                    credentials_path=mounts.credentials(datacenter, run.spec.credentials_secret_ref),
+                    credentials_path=paths.credentials,
+                    ca_bundle_path=paths.ca_bundle,
                 )
             )
             nodes += found_nodes
@@ -88,7 +91,7 @@ class Selector:
         if datacenter is None or not datacenter.status.cluster_name:
             run.hold("DatacenterNotReady", f"datacenter {name} is not set up yet", warn=True)
             return None
-        if (lacks := self._lacking(run, datacenter)) is not None:
+        if (lacks := mounts.lacking(datacenter, run.spec)) is not None:
             run.refuse(lacks.reason, lacks.message)
             return None
         names = {pod.name for pod in chosen}
@@ -129,11 +132,6 @@ class Selector:
     def _pods_of(self, datacenter: CassandraDataCenter) -> list[RawObject]:
         uid = datacenter.metadata.uid
         return [p for p in self._pods.all() if p.metadata.labels.get(labels.DATACENTER_UID) == uid]
-
-    @staticmethod
-    def _lacking(run: Run, datacenter: CassandraDataCenter) -> mounts.Lacking | None:
-        spec = run.spec
-        return mounts.lacking(datacenter, spec.backup_type, spec.target, spec.credentials_secret_ref)
 
     @staticmethod
     def _freeze(run: Run, datacenters: list[BackupDatacenter], nodes: list[BackupNode]) -> None:

@@ -19,6 +19,7 @@ from reconcilers import locations
 from reconcilers.api.backup import Verify
 from reconcilers.api.quantity import parse
 from reconcilers.backup import partial, policy
+from reconcilers.mounts import Paths
 
 if TYPE_CHECKING:
     from agent.protocol import Location
@@ -91,9 +92,8 @@ def commit(run: Run, datacenter: BackupDatacenter) -> CommitSpec:
 def location(run: Run, datacenter: BackupDatacenter) -> Location:
     storage = run.status.storage
     assert storage is not None, "the selection freezes the storage"
-    return locations.to_agent(
-        storage.backup_type, storage.target, storage.endpoint, run.spec, credentials=datacenter.credentials_path
-    )
+    paths = Paths(datacenter.credentials_path, datacenter.ca_bundle_path)
+    return locations.to_agent(storage.backup_type, storage.target, storage.endpoint, run.spec, paths=paths)
 
 
 def _bandwidth(run: Run) -> int:

@@ -21,6 +21,7 @@ from reconcilers.api.unsupported import unsupported
 from reconcilers.catalog import objects
 from reconcilers.catalog.said import CONDITION
 from reconcilers.datacenter.verdict import Verdict
+from reconcilers.mounts import Secrets
 from reconcilers.readers import NotYet
 
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ class CatalogReconciler:
     async def _look(self, key: Key, datacenter: CassandraDataCenter, current: _Round) -> Outcome:
         catalog = current.catalog
         if current.left is None:
-            secret = catalog.credentials_secret_ref
-            if (lacks := mounts.lacking(datacenter, catalog.backup_type, catalog.target, secret)) is not None:
+            if (lacks := mounts.lacking(datacenter, catalog)) is not None:
                 return await self._failed(key, datacenter, current, lacks.reason, lacks.message)
             try:
                 found = await self._ask(datacenter, catalog)
@@ -124,8 +124,8 @@ class CatalogReconciler:
         return await self._ended(key, datacenter, current)
 
     async def _ask(self, datacenter: CassandraDataCenter, catalog: BackupCatalog) -> BackupNames:
-        secret = mounts.credentials(datacenter, catalog.credentials_secret_ref)
-        where = locations.to_agent(catalog.backup_type, catalog.target, catalog.endpoint, credentials=secret)
+        paths = mounts.paths(datacenter, Secrets.of(catalog))
+        where = locations.to_agent(catalog.backup_type, catalog.target, catalog.endpoint, paths=paths)
 
         async def question(address: Address) -> BackupNames:
             return await self._agents.backup_names(address, where, limit=MOST)

@@ -17,6 +17,7 @@ from agent.protocol import Location  # noqa: TC001  msgspec reads the annotation
 from controller.clock import parse_rfc3339, rfc3339
 from reconcilers import labels
 from reconcilers.api.access import Access  # noqa: TC001  likewise
+from reconcilers.api.common import KeySelector  # noqa: TC001  likewise
 
 _KEY = "entry.json"
 _REMEMBERED = 500  # notes
@@ -57,6 +58,7 @@ class Entry(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     notes: list[str]
     ended: list[Ended] = []
     credentials: str = ""  # name of a Secret
+    ca_bundle: KeySelector | None = None
     access: Access | None = None
     cycle: int = 1
 
@@ -112,6 +114,7 @@ def merged(known: Entry, fresh: Entry) -> Entry:
         notes=[*known.notes, *fresh.notes][-_REMEMBERED:],
         ended=[*known.ended, *fresh.ended][-_REMEMBERED:],
         credentials=fresh.credentials or known.credentials,
+        ca_bundle=fresh.ca_bundle or known.ca_bundle,
         access=fresh.access or known.access,
         location=fresh.location,
     )

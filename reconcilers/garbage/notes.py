@@ -16,6 +16,7 @@ from reconcilers.backup import policy
 from reconcilers.backup import status as said
 from reconcilers.garbage import entry as entries
 from reconcilers.garbage.entry import Ended, Entry, Left
+from reconcilers.mounts import Secrets
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -65,11 +66,11 @@ class Notes:
     ) -> bool:
         storage = run.status.storage
         assert storage is not None, "the selection freezes the storage"
-        reference = storage.credentials_secret_ref
+        secrets = Secrets.of(storage)
         fresh = Entry(
             location=where(run), cluster=datacenter.cluster_name, datacenter=datacenter.datacenter_name,
             name=datacenter.name, nodes=nodes, since=rfc3339(run.now), due=due, notes=[f"{run.uid}/{why}"],
-            credentials=reference.name if reference else "", access=datacenter.access, ended=ended or [],
+            credentials=secrets.credentials, ca_bundle=secrets.ca_bundle, access=datacenter.access, ended=ended or [],
         )  # fmt: skip
         try:
             await self._keep(run.key.namespace, fresh)

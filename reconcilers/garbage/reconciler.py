@@ -26,6 +26,7 @@ from reconcilers.errands import NotYet, Place
 from reconcilers.garbage import entry as entries
 from reconcilers.garbage.cycle import Cycle, errands
 from reconcilers.helper import Owner
+from reconcilers.mounts import Secrets
 
 if TYPE_CHECKING:
     from controller.client import Client
@@ -165,4 +166,4 @@ def _owner(found: RawObject) -> Owner:
 
 
 def _place(entry: Entry) -> Place:
-    return Place(entry.name, entry.access, entry.credentials)
+    return Place(entry.name, entry.access, Secrets(entry.credentials, entry.ca_bundle))

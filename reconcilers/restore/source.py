@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from msgspec import structs
-
 from controller.resource import Key
 from reconcilers import locations, mounts
 from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
+from reconcilers.mounts import NO_SECRETS, Secrets
 from reconcilers.words import some
 
 if TYPE_CHECKING:
     from agent.protocol import ClusterRecord, Location
     from controller.store import Store
     from reconcilers.api.backup import CassandraBackup
-    from reconcilers.api.common import ObjectReference
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.api.restore import CassandraRestore
 
@@ -30,7 +28,7 @@ class Source:
     cluster: str
     datacenter: str
     tag: str
-    secret: ObjectReference | None = None  # which the datacenter that is filled has to mount, too
+    secrets: Secrets = NO_SECRETS  # which the datacenter that is filled has to mount, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +59,11 @@ def check_whole(record: ClusterRecord) -> Never | None:
 
 
 def reached(source: Source, datacenter: CassandraDataCenter) -> Source | Never:
-    """With the credentials as the datacenter's agents have them."""
-    secret = source.secret
-    if secret is None:
-        return source
-    lacks = mounts.lacking_secret(datacenter, secret)
+    """With the Secrets as the datacenter's agents have them."""
+    lacks = mounts.lacking_secrets(datacenter, source.secrets)
     if lacks is not None:
         return Never(lacks.reason, lacks.message)
-    location = structs.replace(source.location, credentials=mounts.credentials(datacenter, secret))
-    return replace(source, location=location)
+    return replace(source, location=locations.moved(source.location, mounts.paths(datacenter, source.secrets)))
 
 
 def resolve(restore: CassandraRestore, backups: Store[CassandraBackup]) -> Source | NotYet | Never:
@@ -82,7 +76,7 @@ def resolve(restore: CassandraRestore, backups: Store[CassandraBackup]) -> Sourc
             cluster=given.cluster_name,
             datacenter=given.datacenter_name,
             tag=given.snapshot_tag,
-            secret=given.credentials_secret_ref,
+            secrets=Secrets.of(given),
         )
     assert spec.backup is not None, "the schema asks for backup or source"
     backup = backups.get(Key(restore.metadata.namespace, spec.backup.name))
@@ -117,5 +111,5 @@ def _of_backup(restore: CassandraRestore, backup: CassandraBackup) -> Source | N
         cluster=found[0].cluster_name,
         datacenter=found[0].datacenter_name,
         tag=status.snapshot_tag,
-        secret=status.storage.credentials_secret_ref,
+        secrets=Secrets.of(status.storage),
     )

@@ -21,6 +21,7 @@ from backends.helpers import read_all
 from backends.registry import open_store
 from tests.contract.azure_identity import ROLE, Identities, certificates
 from tests.contract.azurite import ACCOUNT, KEY, Azurite, create, refused, running
+from tests.contract.certificates import make
 from tests.contract.server import ROOT
 
 if TYPE_CHECKING:
@@ -208,14 +209,16 @@ async def test_no_secret_is_told(azurite: Azurite, container: AzureStore, caplog
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("trusted", ["environment", "endpoint", "anybody"])
 async def test_over_tls(
-    secure: Azurite, authority: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: bool
+    secure: Azurite, authority: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: str
 ) -> None:
-    if trusted:
-        monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.crt"))
-    endpoint = Endpoint(secure.url, insecure_skip_verify=not trusted)
-    store = await create(await AzureStore.open(f"tls-{str(trusted).lower()}", endpoint, env=secure.env))
+    own = str(authority / "ca.crt")
+    if trusted != "anybody":
+        other = make(tmp_path) / "public.crt"
+        monkeypatch.setenv("SSL_CERT_FILE", own if trusted == "environment" else str(other))
+    endpoint = Endpoint(secure.url, None, None, trusted == "anybody", own if trusted == "endpoint" else "")
+    store = await create(await AzureStore.open(f"tls-{trusted}", endpoint, env=secure.env))
     path = tmp_path / "source"
     path.write_bytes(os.urandom(3 << 20))
     await store.put("key", FileBody(path))
@@ -224,8 +227,15 @@ async def test_over_tls(
 
 
 @pytest.mark.slow
-async def test_a_certificate_nobody_vouches_for(secure: Azurite) -> None:
-    errors = await refused(await AzureStore.open("container", Endpoint(secure.url), env=secure.env))
+@pytest.mark.parametrize("given", [True, False])
+async def test_a_certificate_nobody_vouches_for(
+    secure: Azurite, authority: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: bool
+) -> None:
+    if given:  # neither the right authority in the environment counts beside the endpoint's own, nor anybody
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.crt"))
+    own = str(make(tmp_path) / "public.crt") if given else ""
+    endpoint = Endpoint(secure.url, None, None, given, own)
+    errors = await refused(await AzureStore.open("container", endpoint, env=secure.env))
     for verb, error in errors.items():
         assert (error.kind, error.retryable) == (Kind.UNAVAILABLE, False), verb
-        assert "SSL_CERT_FILE" in str(error)
+        assert "the Secret of endpoint.caBundleSecretRef or, without one, into what SSL_CERT_FILE says" in str(error)

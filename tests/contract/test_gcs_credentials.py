@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from backends.base import BytesBody, Endpoint, Options
 from backends.errors import Kind, StoreError
 from backends.gcs import GcsStore
 from backends.registry import open_store
+from tests.contract.certificates import make
 from tests.contract.google import Google, google
 
 if TYPE_CHECKING:
@@ -82,6 +84,27 @@ async def test_a_service_account_by_file_and_by_variable(cloud: Google, private_
             assert len(cloud.granted) == before, "opening asks for nothing"
             await asyncio.gather(*(store.put(f"key-{number}", BytesBody(b"x")) for number in range(8)))
         assert len(cloud.granted) == before + 1, "one token for all"
+
+
+async def test_an_endpoints_own_authority_is_not_that_of_the_tokens(
+    monkeypatch: pytest.MonkeyPatch, private_key: str, tmp_path: Path
+) -> None:
+    """The store stands behind something with a private authority, and Google's tokens come from Google."""
+    files, contexts = [], []
+    for name in ("store", "tokens"):
+        (tmp_path / name).mkdir()
+        files.append(make(tmp_path / name) / "public.crt")
+        contexts.append(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+        contexts[-1].load_cert_chain(files[-1], tmp_path / name / "private.key")
+    async with google(contexts[0]) as cloud, google(contexts[1]) as accounts:
+        monkeypatch.setattr(gcs_session, "GOOGLE", cloud.url)
+        key = json.dumps(service_account(accounts, private_key))
+        env = {"GOOGLE_APPLICATION_CREDENTIALS_JSON": key, "SSL_CERT_FILE": str(files[1])}
+        store = await GcsStore.open("bucket", Endpoint(ca_file=str(files[0])), env=env)
+        await store.put("key", BytesBody(b"x"))
+        await store.close()
+        assert cloud.names() == ["key"]
+        assert len(accounts.granted) == 1
 
 
 async def test_other_credentials_that_the_library_knows(cloud: Google, tmp_path: Path) -> None:

@@ -236,15 +236,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("certificates"))
 
 
-async def test_over_tls(authority: Path) -> None:
+async def test_over_tls(authority: Path, tmp_path: Path) -> None:
+    own, other = str(authority / "public.crt"), str(make(tmp_path) / "public.crt")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(authority / "public.crt", authority / "private.key")
     async with google(context) as cloud:
         errors = await refused(await opened(cloud.url))
-        all_are(errors, Kind.UNAVAILABLE, "set SSL_CERT_FILE to the store's authority", retryable=False)
-        trusting = await opened(cloud.url, SSL_CERT_FILE=str(authority / "public.crt"))
+        advice = "the Secret of endpoint.caBundleSecretRef or, without one, into what SSL_CERT_FILE says"
+        all_are(errors, Kind.UNAVAILABLE, advice, retryable=False)
+        astray = await GcsStore.open("bucket", Endpoint(cloud.url, None, None, True, other), env={"SSL_CERT_FILE": own})
+        all_are(await refused(astray), Kind.UNAVAILABLE, advice, retryable=False)
+        trusting = await opened(cloud.url, SSL_CERT_FILE=own)
+        told = await GcsStore.open("bucket", Endpoint(cloud.url, ca_file=own), env={"SSL_CERT_FILE": other})
         careless = await GcsStore.open("bucket", Endpoint(cloud.url, insecure_skip_verify=True), env={})
-        for store in (trusting, careless):
+        for store in (trusting, told, careless):
             await store.put("key", BytesBody(b"x" * LARGE))
             assert b"".join([piece async for piece in store.get("key")]) == b"x" * LARGE
             await store.close()

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
+from agent import protocol
+from agent.stores import Stores
 from backends import s3_body
 from backends.base import BytesBody, Endpoint, FileBody, LockMode, Options
 from backends.checksums import crc32c
 from backends.errors import Kind, StoreError
+from backends.helpers import read_all
 from backends.registry import open_store
 from backends.s3 import S3Store
 from tests.contract import certificates
@@ -263,11 +266,19 @@ def secure(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield server
 
 
-async def test_a_certificate_nobody_vouches_for(secure: MinIO, aws: pytest.MonkeyPatch) -> None:
-    errors = await refused(await S3Store.open("bucket", Endpoint(secure.url)))
+@pytest.mark.parametrize("given", [True, False])
+async def test_a_certificate_nobody_vouches_for(
+    secure: MinIO, aws: pytest.MonkeyPatch, authority: Path, tmp_path: Path, given: bool
+) -> None:
+    """An endpoint's own authorities are the wrong ones, and neither the right ones beside them count nor anybody."""
+    own = str(certificates.make(tmp_path) / "public.crt") if given else ""
+    if given:
+        aws.setenv("AWS_CA_BUNDLE", str(authority / "public.crt"))
+    errors = await refused(await S3Store.open("bucket", Endpoint(secure.url, None, None, given, own)))
     for verb, error in errors.items():
         assert (error.kind, error.retryable) == (Kind.UNAVAILABLE, False), verb
-        assert "AWS_CA_BUNDLE" in str(error)
+        assert "from an authority that is not trusted" in str(error)
+        assert "into the Secret of endpoint.caBundleSecretRef or, without one, into what AWS_CA_BUNDLE" in str(error)
 
 
 async def test_http_where_https_was_said(minio: MinIO, aws: pytest.MonkeyPatch) -> None:
@@ -283,6 +294,24 @@ async def test_https_where_http_was_said(secure: MinIO, aws: pytest.MonkeyPatch)
     for verb, error in errors.items():
         assert (error.kind, error.retryable) == (Kind.INVALID, False), verb
         assert re.search("speaks https, not http|as one of https does to http", str(error)), str(error)
+
+
+async def test_over_tls_by_the_agent(secure: MinIO, aws: pytest.MonkeyPatch, authority: Path, tmp_path: Path) -> None:
+    """As it is told: the authority stands in the location, and the environment has another. Both ways to the store."""
+    aws.setenv("AWS_CA_BUNDLE", str(certificates.make(tmp_path) / "public.crt"))
+    told = protocol.Endpoint(url=secure.url, ca_file=str(authority / "public.crt"))
+    where = protocol.Location(backup_type="AWS_S3", target="by-the-agent", endpoint=told)
+    bare = await S3Store.open("by-the-agent", Endpoint(secure.url, ca_file=str(authority / "public.crt")))
+    await bare._client.create_bucket(Bucket="by-the-agent")
+    await bare.close()
+    data = os.urandom(5 << 20)
+    async with Stores().opened(where) as store:
+        upload = await store.create_upload("key")
+        parts = [await store.upload_part("key", upload, number, BytesBody(data)) for number in (1, 2)]
+        await store.complete_upload("key", upload, parts)
+        assert await read_all(store, "key", 10 << 20) == data + data
+        assert [meta.key async for meta in store.list("")] == ["key"]
+        await store.delete(["key"])
 
 
 @pytest.mark.parametrize("trust", ["path", "pem", "none"])

@@ -78,9 +78,9 @@ class Refused:
             phase="FailedValidation",
         ),
         Refused(
-            "not-built-yet",
-            "FieldNotSupported",
-            ("spec.endpoint.caBundleSecretRef",),
+            "authority-not-mounted",
+            "SecretNotMounted",
+            ("Secret ca",),
             spec={"endpoint": {"caBundleSecretRef": {"name": "ca"}}},
             phase="FailedValidation",
         ),

@@ -284,6 +284,7 @@ async def test_an_agent_that_refuses_the_token(world: World) -> None:
         ("StorageUnreachable", "StorageUnreachable"),
         ("SnapshotTagExists", "SnapshotTagExists"),
         ("StorageInvalid", "BackupFailed"),
+        ("CABundleUnusable", "BackupFailed"),
     ],
 )
 async def test_a_store_that_does_not_take_it(world: World, reason: str, event: str) -> None:

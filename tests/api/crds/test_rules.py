@@ -57,6 +57,10 @@ ACCEPTED = {
     "a name with its rack": body(DATACENTERS, "a" * 31, racks=[{"name": "b" * 10}]),
     "one source": body(DATACENTERS, restore={"backupRef": {"name": "b"}}),
     "s3": body(BACKUPS, target="s3://bucket/prefix"),
+    "an authority": body(BACKUPS, endpoint={"caBundleSecretRef": {"name": "s"}, "insecureSkipVerify": False}),
+    "some keys of a Secret": volumes(
+        {"secret": {"secretName": "s", "items": [{"key": "k", "path": "p", "mode": 288}]}}
+    ),
     "gs": body(BACKUPS, backupType="GCP_BLOB", target="gs://bucket"),
     "azure": body(BACKUPS, backupType="AZURE_BLOB", target="azure://container"),
     "file": body(BACKUPS, backupType="FILE", target="file:///backups"),
@@ -134,6 +138,14 @@ REFUSED = {
     "a directory's credentials": (
         body(BACKUPS, backupType="FILE", target="/b", credentialsSecretRef={"name": "s"}),
         "a directory has no credentials: leave out credentialsSecretRef with FILE",
+    ),
+    "an authority, and anybody": (
+        body(BACKUPS, endpoint={"caBundleSecretRef": {"name": "s"}, "insecureSkipVerify": True}),
+        "caBundleSecretRef says whom to trust, and insecureSkipVerify to trust anybody: give one of them",
+    ),
+    "an authority's key that is a path": (
+        body(BACKUPS, endpoint={"caBundleSecretRef": {"name": "s", "key": "../ca.crt"}}),
+        "should match",
     ),
     "a catalog's scheme": (
         body(DATACENTERS, backup={"catalog": {"backupType": "FILE", "target": "gs://b"}}),

@@ -102,10 +102,10 @@ async def test_the_host_of_an_azure_url_is_the_endpoint(
 
 async def test_the_agents_endpoint_is_taken_as_it_is(opened: Opened) -> None:
     await open_store(
-        "MEMORY", "b", AgentEndpoint(url="http://x", region="", path_style=True, insecure_skip_verify=True)
+        "MEMORY", "b", AgentEndpoint(url="http://x", region="", path_style=True, insecure_skip_verify=True, ca_file="f")
     )
     await open_store("MEMORY", "b")
-    assert [endpoint for _, endpoint in opened] == [Endpoint("http://x", None, True, True), Endpoint()]
+    assert [endpoint for _, endpoint in opened] == [Endpoint("http://x", None, True, True, "f"), Endpoint()]
 
 
 async def test_a_bad_prefix_closes_the_store(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from agent.protocol import TOKEN_HEADER, Endpoint, Kind, Location, Node, SnapshotSpec, State
+from agent import routes
+from agent.protocol import TOKEN_HEADER, Endpoint, Kind, Location, Node, SnapshotSpec, State, StoreOptions
 from controller.client import RawResponse
 from controller.errors import ConnectionFailed
 from reconcilers.agents import (
@@ -174,6 +175,17 @@ async def test_a_record_by_its_tag_alone(direct: Agents, server: Server) -> None
     query = dict(server.requests[0].query)
     assert query.keys() == {"backupType", "target", "manifests", "endpointUrl", "pathStyle"}
     assert query["manifests"] == "true"
+
+
+async def test_a_location_is_read_as_it_was_told(direct: Agents, server: Server) -> None:
+    endpoint = Endpoint(url="https://m", region="r", path_style=False, ca_file="/ca/ca.crt")
+    told = Location(
+        backup_type="AWS_S3", target="b/p", endpoint=endpoint, credentials="/keys",
+        options=StoreOptions(requester_pays=True),
+    )  # fmt: skip
+    server.answer = (200, {"names": [], "total": 0})
+    await direct.backup_names(ADDRESS, told, limit=1)
+    assert routes.location(server.requests[0]) == told
 
 
 async def test_backup_names(direct: Agents, server: Server) -> None:

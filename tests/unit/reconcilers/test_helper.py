@@ -2,19 +2,23 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from controller.builtin import CONFIGMAPS
 from controller.objects import ObjectMeta, raw_object
 from reconcilers import helper, labels
 from reconcilers.agents import Address
+from reconcilers.api.common import KeySelector
 from reconcilers.helper import Owner
 from reconcilers.identity import MasterKey
+from reconcilers.mounts import Secrets
 from tests.unit.reconcilers.test_access import KEY, datacenter
 
 OWNER = Owner(CONFIGMAPS, ObjectMeta(namespace="ns", name="n" * 253, uid="owner-uid"))
 
 
 def test_it_belongs_to_any_object_and_looks_like_no_node() -> None:
-    pod = helper.pod(OWNER, datacenter(env=[KEY]), "")
+    pod = helper.pod(OWNER, datacenter(env=[KEY]), Secrets())
     meta = pod["metadata"]
     assert meta["ownerReferences"] == [
         {"apiVersion": "v1", "kind": "ConfigMap", "name": "n" * 253, "uid": "owner-uid", "controller": True}
@@ -28,7 +32,7 @@ def test_it_belongs_to_any_object_and_looks_like_no_node() -> None:
 
 
 def test_its_identity_is_its_owners_and_nothing_of_the_datacenters() -> None:
-    pod = helper.pod(OWNER, datacenter(), "")
+    pod = helper.pod(OWNER, datacenter(), Secrets())
     secret = helper.secret(OWNER, "dc", MasterKey(b"k" * 32).identity("owner-uid"))
     mounted = next(v for v in pod["spec"]["volumes"] if v["name"] == "agent")
     assert mounted["secret"]["secretName"] == secret["metadata"]["name"] == pod["metadata"]["name"]
@@ -44,12 +48,32 @@ def test_each_datacenter_of_an_owner_has_one_of_its_own() -> None:
     assert len(names) == 3
 
 
-def test_the_stores_own_credentials_are_mounted() -> None:
-    spec = helper.pod(OWNER, datacenter(), "cloud")["spec"]
-    (mount,) = [m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "store-credentials"]
-    assert (mount["mountPath"], mount["readOnly"]) == ("/etc/store-credentials/cloud", True)
-    (volume,) = [v for v in spec["volumes"] if v["name"] == "store-credentials"]
-    assert volume["secret"]["secretName"] == "cloud"
+@pytest.mark.parametrize(
+    ("secrets", "names", "paths"),
+    [
+        (Secrets("cloud"), ["cloud"], ("/etc/store-credentials/cloud", "")),
+        (Secrets(ca_bundle=KeySelector(name="ca")), ["ca"], ("", "/etc/store-credentials/ca/ca.crt")),
+        (
+            Secrets("cloud", KeySelector(name="ca", key="pem")),
+            ["cloud", "ca"],
+            ("/etc/store-credentials/cloud", "/etc/store-credentials/ca/pem"),
+        ),
+        (
+            Secrets("both", KeySelector(name="both")),
+            ["both"],
+            ("/etc/store-credentials/both", "/etc/store-credentials/both/ca.crt"),
+        ),
+    ],
+)
+def test_the_stores_own_secrets_are_mounted(secrets: Secrets, names: list[str], paths: tuple[str, str]) -> None:
+    spec = helper.pod(OWNER, datacenter(), secrets)["spec"]
+    volumes = {v["name"]: v["secret"]["secretName"] for v in spec["volumes"] if v["name"].startswith("store-secret")}
+    assert list(volumes.values()) == names
+    for mount in spec["containers"][0]["volumeMounts"]:
+        if mount["name"] in volumes:
+            assert (mount["mountPath"], mount["readOnly"]) == (f"/etc/store-credentials/{volumes[mount['name']]}", True)
+    assert {m["name"] for m in spec["containers"][0]["volumeMounts"]} >= set(volumes)
+    assert helper.paths(secrets) == paths
 
 
 def test_one_that_ended_has_no_address() -> None:

@@ -7,6 +7,7 @@ from agent.protocol import Endpoint, Location, StoreOptions
 from reconcilers import locations
 from reconcilers.api import common
 from reconcilers.api.backup import BackupSpec
+from reconcilers.mounts import Paths
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,17 @@ def test_to_agent() -> None:
     assert locations.to_agent("AWS_S3", "b", endpoint).endpoint == Endpoint(
         url="u", region="r", path_style=False, insecure_skip_verify=True
     )
+
+
+def test_what_an_agent_has_mounted() -> None:
+    endpoint = common.Endpoint(url="u", ca_bundle_secret_ref=common.KeySelector(name="ca"))
+    told = locations.to_agent("AWS_S3", "b", endpoint, paths=Paths("/keys", "/ca/ca.crt"))
+    assert (told.credentials, told.endpoint) == ("/keys", Endpoint(url="u", ca_file="/ca/ca.crt"))
+    other = locations.moved(told, Paths("/elsewhere", "/there/ca.crt"))
+    assert other == locations.to_agent("AWS_S3", "b", endpoint, paths=Paths("/elsewhere", "/there/ca.crt"))
+    assert told.credentials == "/keys", "the one that was told first is as it was"
+    bare = locations.to_agent("AWS_S3", "b", None)
+    assert locations.moved(bare, Paths("/keys")) == locations.to_agent("AWS_S3", "b", None, paths=Paths("/keys"))
 
 
 def test_how_objects_are_kept() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from agent.cli import options
 from agent.cli.console import UsageError
 from agent.cli.options import Place
+from agent.protocol import Endpoint
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,15 @@ def test_a_target_in_its_parts(target: str, place: Place) -> None:
 def test_a_target_that_names_nothing(target: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         options.place(target)
+
+
+def test_whom_to_trust() -> None:
+    parser = ArgumentParser()
+    options.add_location(parser)
+    told = options.location(parser.parse_args(["--target", "s3://b", "--ca-file", "/ca.crt"])).endpoint
+    assert told == Endpoint(ca_file="/ca.crt")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--target", "s3://b", "--ca-file", "/ca.crt", "--insecure-skip-verify"])
 
 
 @pytest.mark.parametrize(("text", "size"), [("800", 800), ("800K", 800 << 10), ("50M", 50 << 20), ("2GiB/s", 2 << 30)])

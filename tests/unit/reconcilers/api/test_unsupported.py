@@ -9,12 +9,12 @@ import pytest
 
 from controller.objects import ObjectMeta
 from reconcilers.api import backup, common, datacenter, restore, schedule
-from reconcilers.api.unsupported import unsupported
+from reconcilers.api.unsupported import _NOT_YET, unsupported
 
 IMAGES = {"cassandraImage": "c", "sidecarImage": "s"}
 STORE = {"backupType": "AWS_S3", "target": "b"}
 SOURCE = {**STORE, "clusterName": "c", "datacenterName": "d", "snapshotTag": "t"}
-ENDPOINT = {"url": "https://minio", "region": "r", "pathStyle": True, "insecureSkipVerify": True}
+ENDPOINT = {"url": "https://minio", "region": "r", "pathStyle": True, "caBundleSecretRef": {"name": "a", "key": "k"}}
 SECRET = {"credentialsSecretRef": {"name": "s"}}
 ENV = [{"name": "A", "value": "b"}]
 
@@ -155,9 +155,7 @@ NOT_YET: dict[type[common.Api], list[tuple[dict[str, Any], str]]] = {
         ({"monitoring": {"labels": {"a": "b"}}}, f"spec.monitoring.labels {REMOVE}"),
         ({"networkPolicy": {"enabled": True}}, f"spec.networkPolicy.enabled {REMOVE}"),
     ],
-    backup.BackupSpec: [
-        ({"endpoint": {"caBundleSecretRef": {"name": "a"}}}, f"spec.endpoint.caBundleSecretRef {REMOVE}"),
-    ],
+    backup.BackupSpec: [],
     restore.RestoreSpec: [
         ({"mode": "InPlace"}, "spec.mode InPlace is not acted on yet: use NewCluster"),
         (
@@ -232,13 +230,14 @@ def test_verbs_in_annotations(annotations: dict[str, str], said: int) -> None:
     assert all(f"the annotation {name} {REMOVE}" in sentences for name in list(annotations)[:said])
 
 
-@pytest.mark.parametrize(("fields", "sentence"), NOT_YET[backup.BackupSpec])
-def test_a_schedules_template_is_looked_into(fields: dict[str, Any], sentence: str) -> None:
-    body = {"schedule": "@daily", "backupTemplate": {"spec": {**STORE, **fields}}}
+def test_a_schedules_template_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a backup this release acts on all fields; a later one has more."""
+    monkeypatch.setitem(_NOT_YET, common.Endpoint, {"region": ()})  # type: ignore[misc]
+    body = {"schedule": "@daily", "backupTemplate": {"spec": {**STORE, "endpoint": {"region": "r"}}}}
     spec = msgspec.convert(body, schedule.ScheduleSpec)
 
     for given in (spec, schedule.CassandraBackupSchedule(metadata=ObjectMeta(name="s"), spec=spec)):
-        assert unsupported(given) == [sentence.replace("spec.", "spec.backupTemplate.spec.", 1)]
+        assert unsupported(given) == [f"spec.backupTemplate.spec.endpoint.region {REMOVE}"]
 
 
 def test_a_schedule_is_acted_on() -> None:

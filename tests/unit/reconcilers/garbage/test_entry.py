@@ -10,6 +10,7 @@ from msgspec import structs
 from agent.protocol import Collected, CollectSpec, Endpoint, Location, StoreOptions
 from controller.clock import parse_rfc3339
 from reconcilers import labels
+from reconcilers.api.common import KeySelector
 from reconcilers.errands import NotYet
 from reconcilers.garbage import entry as entries
 from reconcilers.garbage.cycle import Cycle, errands
@@ -33,6 +34,14 @@ def test_it_is_read_as_it_was_written() -> None:
     assert entries.decode(body) == entry()
     assert body["metadata"]["labels"] == {labels.GARBAGE: "foo"}
     assert "ownerReferences" not in body["metadata"], "it outlives the backups and the datacenter"
+
+
+def test_what_reaches_the_store_is_kept() -> None:
+    """A note of a backup that named no Secret takes nothing away."""
+    known = entry(credentials="keys", ca_bundle=KeySelector(name="ca", key="pem"))
+    assert entries.decode(entries.config_map(known, "ns")) == known
+    for both in (entries.merged(known, entry(notes=["u2/x"])), entries.merged(entry(notes=["u2/x"]), known)):
+        assert (both.credentials, both.ca_bundle) == ("keys", KeySelector(name="ca", key="pem"))
 
 
 def test_what_somebody_made_of_it_is_none() -> None:
