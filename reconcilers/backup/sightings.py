@@ -38,12 +38,13 @@ class Sightings:
         self.wake: Callable[[Key], None] = lambda _: None
 
     def saw(self, backup: CassandraBackup, lost: str) -> None:
-        key = key_of(backup)
-        if bool(lost) == is_gone(backup.status):
+        key, status = key_of(backup), backup.status
+        changes = is_true(status.conditions, RESTORABLE) if lost else is_gone(status)
+        if changes:
+            self._seen[key] = Sighting(backup.metadata.uid, lost)
+            self.wake(key)
+        else:
             self.forget(key)
-            return
-        self._seen[key] = Sighting(backup.metadata.uid, lost)
-        self.wake(key)
 
     def tell(self, run: Run) -> bool:
         """Whether ``run`` says something else by it, which is kept until that is written and ``forget`` called."""
