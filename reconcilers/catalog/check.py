@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from controller.objects import key_of
 from reconcilers import locations, mounts
 from reconcilers.agents import AgentRefused
 from reconcilers.catalog import places
@@ -43,7 +44,7 @@ class Checker:
             else:
                 self._sightings.saw(backup, lost)
                 if lost:
-                    current.gone[backup.metadata.uid] = backup
+                    current.gone[backup.metadata.uid] = key_of(backup)
             current.doubts.pop()
         return not current.doubts
 

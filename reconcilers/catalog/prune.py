@@ -45,7 +45,7 @@ class Pruner:
     def _leaving(self, datacenter: CassandraDataCenter, current: Round) -> list[CassandraBackup]:
         if not current.catalog.prune:
             return []
-        there = [self._backups.get(key_of(one)) for uid, one in current.gone.items() if uid in current.before]
+        there = [self._backups.get(key) for uid, key in current.gone.items() if uid in current.before]
         return [
             one
             for one in there

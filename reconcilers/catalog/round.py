@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agent.protocol import BackupName
+    from controller.resource import Key
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import BackupCatalog
 
@@ -20,7 +21,7 @@ class Round:
     total: int = 0
     left: list[BackupName] | None = None  # None: nobody has answered yet
     doubts: list[CassandraBackup] = field(default_factory=list)  # whose records are still to be read
-    gone: dict[str, CassandraBackup] = field(default_factory=dict)  # by UID, of those that were
+    gone: dict[str, Key] = field(default_factory=dict)  # by UID, of those whose records are not there
     made: int = 0
     pruned: list[str] = field(default_factory=list)  # names
     odd: list[str] = field(default_factory=list)  # tags that no object can have

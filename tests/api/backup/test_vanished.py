@@ -259,21 +259,24 @@ async def test_its_own_objects_go_where_that_is_asked_for_and_come_again(world: 
 
 
 async def test_what_somebody_has_laid_a_hand_on_stays(world: World) -> None:
-    for tag in ("t1", "t2", "t3", "t4", "t5"):
+    tags = [f"t{number}" for number in range(1, 7)]
+    for tag in tags:
         held(world, tag)
     await world.datacenter(replicas=1, backup=PRUNES)
     await rested(world)
-    t1, t2, t3, t4, t5 = synced(world)
-    was = {tag: lose(world, tag) for tag in ("t1", "t2", "t3", "t4", "t5")}
+    t1, t2, t3, t4, t5, t6 = synced(world)
+    was = {tag: lose(world, tag) for tag in tags}
     await world.rest(LOOK)
-    assert {restorable(world, name) for name in (t1, t2, t3, t4, t5)} == {("False", "RecordGone")}
+    assert {restorable(world, name) for name in synced(world)} == {("False", "RecordGone")}
     await world.patch(BACKUPS, t1, {"spec": {"deletionPolicy": "Delete"}})
     held_by = [*world.get(t2).metadata.finalizers, "example.com/mine"]
     await world.patch(BACKUPS, t2, {"metadata": {"finalizers": held_by}})
     await world.restore(datacenter="bar", backup={"name": t3})
     world.agents.bucket.records.update(was["t4"])
+    await world.rest(1)
+    await world.client.patch(BACKUPS, world.key(t6), {"spec": {"deletionPolicy": "Delete"}})  # not seen yet
     await world.rest(LOOK)
-    assert [world.phase(name) for name in (t1, t2, t3, t4)] == ["Completed"] * 4
+    assert [world.phase(name) for name in (t1, t2, t3, t4, t6)] == ["Completed"] * 5
     assert world.phase(t5) == "gone"
 
 
