@@ -25,6 +25,7 @@ from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
 from reconcilers.api.restore import RESTORES, CassandraRestore
 from reconcilers.api.schedule import SCHEDULES, CassandraBackupSchedule
+from reconcilers.backup.sightings import Sightings
 from reconcilers.backup.wiring import backup_controller
 from reconcilers.catalog.said import Said
 from reconcilers.catalog.wiring import catalog_controller
@@ -82,7 +83,7 @@ def assemble(config: Config, client: Client, master: MasterKey, transport: Direc
     operations = Operations(agents, clock)
     options: dict[str, Any] = {"clock": clock, "workers": config.workers, "timeout": config.reconcile_timeout}
     common: dict[str, Any] = {"client": client, "recorder": recorder, **options}
-    said = Said()
+    said, sightings = Said(), Sightings()
     datacenter = datacenter_wiring.datacenter_controller(
         informers=informers, master=master, agents=agents, findings=said.findings, **common
     )
@@ -90,15 +91,16 @@ def assemble(config: Config, client: Client, master: MasterKey, transport: Direc
     manager.add_controller(datacenter)
     manager.add_controller(
         catalog_controller(
-            datacenters=informers.datacenters, backups=informers.backups, pod_informer=informers.pods,
-            inspectors=inspectors, agents=agents, said=said, **common,
+            datacenters=informers.datacenters, backups=informers.backups, restores=informers.restores,
+            pod_informer=informers.pods, inspectors=inspectors, agents=agents, said=said, sightings=sightings, **common,
         )
     )  # fmt: skip
     manager.add_controller(
         backup_controller(
             backups=informers.backups, datacenters=informers.datacenters, restores=informers.restores,
             pod_informer=informers.pods, inspectors=inspectors, agents=agents, operations=operations, master=master,
-            session=uuid.uuid4().hex[:12], garbage_grace=config.garbage_grace, **common,
+            session=uuid.uuid4().hex[:12], garbage_grace=config.garbage_grace,
+            sightings=sightings, **common,
         )
     )  # fmt: skip
     manager.add_controller(

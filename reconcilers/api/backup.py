@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
+from controller.conditions import get_condition
 from controller.resource import Resource
 from reconcilers.api import common
-from reconcilers.api.backup_status import FINAL_PHASES, BackupStatus
+from reconcilers.api.backup_status import FINAL_PHASES, RESTORABLE, BackupPhase, BackupStatus
 from reconcilers.api.common import NO_CREDENTIALS_RULE, TARGET_RULE, Api, BackupType, Endpoint, Kind, LabelSelector
 from reconcilers.api.describe import Rule, doc
 from reconcilers.labels import API_GROUP
@@ -303,3 +304,10 @@ class CassandraBackup(Kind, kw_only=True):
     def ended(self) -> bool:
         """Its phase is one that is never left."""
         return self.status.phase in FINAL_PHASES
+
+    @property
+    def good(self) -> bool:
+        """Completed, and nobody has seen that the bucket has lost it."""
+        restorable = get_condition(self.status.conditions, RESTORABLE)
+        lost = restorable is not None and restorable.status == "False"
+        return self.status.phase == BackupPhase.COMPLETED and not lost

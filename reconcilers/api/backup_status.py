@@ -43,6 +43,10 @@ FINAL_PHASES = frozenset(
 )
 
 
+RESTORABLE = "Restorable"  # the condition: a restore can use the backup
+RECORD_GONE = "RecordGone"  # its reason where that was so once: the bucket does not hold the backup any more
+
+
 class BackupTotals(Api, kw_only=True):
     nodes: Annotated[int, doc("Nodes that the selector found.")] = msgspec.field(default_factory=int)
     completed: Annotated[int, doc("Nodes whose data is in the store.")] = msgspec.field(default_factory=int)

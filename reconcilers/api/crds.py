@@ -93,6 +93,7 @@ DEFINITIONS = (
             Column("Started", ".status.startTime", "date", wide=True),
             Column("Completed", ".status.completionTime", "date"),
             Column("Reason", ".status.reason", wide=True),
+            Column("Restorable", '.status.conditions[?(@.type=="Restorable")].status', wide=True),
             _AGE,
         ],
     ),

@@ -144,6 +144,13 @@ class BackupCatalog(Api, kw_only=True):
     interval_seconds: Annotated[
         int, doc("Seconds from one look to the next. 3600 by default.", minimum=60, maximum=31_536_000)
     ] = 3600
+    prune: Annotated[
+        bool,
+        doc(
+            "Whether an object that was made by this catalog goes when its backup is not in the target any more. False "
+            "by default: it stays, and says that it cannot be restored."
+        ),
+    ] = False
 
 
 class BackupSettings(Api, kw_only=True):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from reconcilers.backup.importing import Importer
     from reconcilers.backup.nodes import Nodes
     from reconcilers.backup.select import Selector
+    from reconcilers.backup.sightings import Sightings
 from reconcilers.status_writer import SLOT, StatusWriter
 from reconcilers.words import some
 
@@ -56,6 +57,7 @@ class BackupReconciler:
         nodes: Nodes,
         deletion: Deletion,
         importer: Importer,
+        sightings: Sightings,
         recorder: Recorder,
         clock: Clock,
         session: str,
@@ -67,6 +69,7 @@ class BackupReconciler:
         self._nodes = nodes
         self._deletion = deletion
         self._importer = importer
+        self._sightings = sightings
         self._released: dict[Key, str] = {}  # the UID of a backup that holds no lease
         self._let_go: dict[Key, str] = {}  # likewise of one that was deleted: the store may show it a moment longer
         self._recorder = recorder
@@ -80,6 +83,7 @@ class BackupReconciler:
         backup = self._status.current(key)
         if backup is None:
             self._forget(key)
+            self._sightings.forget(key)
             self._released.pop(key, None)
             self._let_go.pop(key, None)
             return Done()
@@ -224,6 +228,8 @@ class BackupReconciler:
                 self._recorder.event(BACKUPS, run.backup, type_, reason, message)
         self._forget(run.key)
         if keep and not meta.deletion_timestamp:
+            if self._sightings.tell(run):
+                return await self._tell(run)
             await finalizer.add(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
         elif held:
             await finalizer.remove(self._client, BACKUPS, run.backup, labels.BACKUP_FINALIZER)
@@ -231,6 +237,13 @@ class BackupReconciler:
                 self._let_go[run.key] = run.uid
             return Done()  # the change of the object wakes this key
         return await ttl.expire(run, self._client, self._recorder)
+
+    async def _tell(self, run: Run) -> Outcome:
+        """Of the end itself nothing changes, but whether it can be restored."""
+        old, new = run.backup.status, run.status
+        saved = await self._status.save(run.backup, old, new, Done(), urgent=True, events=run.events)
+        self._sightings.forget(run.key)
+        return saved  # the change of the object wakes this key
 
     async def _release(self, run: Run) -> None:
         """Once in a process is enough: whoever wants the lease takes it over from a backup that ended."""

@@ -10,7 +10,7 @@ import msgspec
 from controller.clock import parse_rfc3339, rfc3339
 from controller.conditions import get_condition
 from controller.objects import key_of
-from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase, BackupStatus
+from reconcilers.api.backup_status import FINAL_PHASES, RESTORABLE, BackupPhase, BackupStatus
 from reconcilers.backup import status as said
 from reconcilers.status_writer import Event, Severity  # noqa: TC001  dataclasses resolve it
 
@@ -124,7 +124,7 @@ class Run:
         self.say("Running", "False", reason, message)
         self.say("Complete", "True" if complete else "False", reason, message)
         self.say("Failed", "False" if phase in _ENDED_EVENT else "True", reason, message)
-        self.say("Restorable", "True" if complete else "False", reason, message)
+        self.say(RESTORABLE, "True" if complete else "False", reason, message)
         type_, event = _ENDED_EVENT.get(phase, ("Warning", "BackupFailed"))
         self.event(event if reason not in _OWN_EVENT else reason, message, type_)
 

@@ -15,6 +15,7 @@ from reconcilers.backup.importing import Importer
 from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
+from reconcilers.backup.sightings import Sightings
 from reconcilers.errands import Errands
 from reconcilers.garbage.notes import Notes
 from reconcilers.inspector import Inspectors
@@ -54,14 +55,19 @@ def backup_controller(
     clock: Clock,
     session: str,
     garbage_grace: int,
+    sightings: Sightings | None = None,
     **options: Any,
 ) -> Controller:
-    """``garbage_grace`` in seconds; ``options`` are Controller's own: workers, timeout, backoff."""
+    """``garbage_grace`` in seconds; ``sightings`` are what catalogs fill; ``options`` are Controller's own:
+    workers, timeout, backoff.
+    """
     errands = Errands(
         client=client, owners=BACKUPS, operations=operations, pod_store=pod_informer.store, helpers=inspectors.store,
         datacenters=datacenters.store, master=master, clock=clock,
         wake=lambda key: controller.queue.add(key, reason="agent"),
     )  # fmt: skip
+    sightings = sightings or Sightings()
+    sightings.wake = lambda key: controller.queue.add(key, reason="catalog")
     reconciler = BackupReconciler(
         client=client,
         backups=backups.store,
@@ -80,6 +86,7 @@ def backup_controller(
             agents=agents,
             readers=Readers(pod_store=pod_informer.store, inspectors=Inspectors(client=client, store=inspectors.store)),
         ),
+        sightings=sightings,
         recorder=recorder,
         clock=clock,
         session=session,

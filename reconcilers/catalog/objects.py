@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reconcilers import labels, locations
+from reconcilers import labels
 from reconcilers.api.backup import BACKUPS, BackupSpec
 from reconcilers.api.common import API_VERSION
+from reconcilers.catalog.places import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from agent.protocol import BackupName
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import BackupCatalog, CassandraDataCenter
+    from reconcilers.catalog.places import Record
 
 _LONGEST = 63  # characters of a name: it is a label's value elsewhere
 
@@ -26,17 +28,12 @@ def missing(
     names: Iterable[BackupName], backups: Iterable[CassandraBackup], catalog: BackupCatalog
 ) -> list[BackupName]:
     """Those that no object of the namespace stands for, whoever made it."""
-    place = _place(catalog.backup_type, catalog.target)
+    here = place(catalog.backup_type, catalog.target)
     by_tag: dict[str, list[CassandraBackup]] = {}
     for backup in backups:
-        if _place(backup.spec.backup_type, backup.spec.target) == place:
+        if place(backup.spec.backup_type, backup.spec.target) == here:
             by_tag.setdefault(backup.tag, []).append(backup)
     return [name for name in names if not any(_stands_for(one, name) for one in by_tag.get(name.tag, ()))]
-
-
-def _place(backup_type: str, target: str) -> str:
-    """Without the endpoint: one may stand in the spec or in the environment."""
-    return locations.uri(backup_type, target).rstrip("/")
 
 
 def _stands_for(backup: CassandraBackup, name: BackupName) -> bool:
@@ -69,9 +66,9 @@ def built(datacenter: CassandraDataCenter, catalog: BackupCatalog, name: BackupN
     return {"apiVersion": API_VERSION, "kind": BACKUPS.kind, "metadata": meta, "spec": msgspec.to_builtins(spec)}
 
 
-def object_name(catalog: BackupCatalog, name: BackupName) -> str:
+def object_name(catalog: BackupCatalog, name: BackupName | Record) -> str:
     """The same for the same backup, whoever asks: so two operators, or two datacenters' catalogs, make one object."""
-    identity = "\0".join([_place(catalog.backup_type, catalog.target), name.cluster, name.datacenter, name.tag])
+    identity = "\0".join([place(catalog.backup_type, catalog.target), name.cluster, name.datacenter, name.tag])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     slug = re.sub(r"[^a-z0-9]+", "-", name.tag.lower()).strip("-")[: _LONGEST - len(digest) - 1].rstrip("-")
     return f"{slug}-{digest}" if slug else f"backup-{digest}"

@@ -1,12 +1,12 @@
-"""Looks into a datacenter's catalog every so often, and makes an object for each backup that has none.
+"""Looks into a datacenter's catalog every so often: makes an object for each backup that has none, and has each object
+say whether its backup is still there.
 
-It never deletes one: an object whose backup is gone from the bucket stays, and one that a user deleted without its data
-is made again. What it remembers may be lost at any time: then it looks once more.
+One that a user deleted without its data is made again. What it remembers may be lost at any time: then it looks once
+more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,10 +19,15 @@ from reconcilers.api.backup import BACKUPS
 from reconcilers.api.datacenter import DATACENTERS
 from reconcilers.api.unsupported import unsupported
 from reconcilers.catalog import objects
+from reconcilers.catalog.check import Checker
+from reconcilers.catalog.doubts import doubtful
+from reconcilers.catalog.prune import Pruner
+from reconcilers.catalog.round import Round
 from reconcilers.catalog.said import CONDITION
 from reconcilers.datacenter.verdict import Verdict
 from reconcilers.mounts import Secrets
 from reconcilers.readers import NotYet
+from reconcilers.words import some
 
 if TYPE_CHECKING:
     from agent.protocol import BackupName, BackupNames
@@ -36,26 +41,16 @@ if TYPE_CHECKING:
     from reconcilers.agents import Address, Agents
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import BackupCatalog, CassandraDataCenter
+    from reconcilers.api.restore import CassandraRestore
+    from reconcilers.backup.sightings import Sightings
     from reconcilers.catalog.said import Said
     from reconcilers.readers import Readers
 
 MOST = 1000  # backups of one target that get an object: the newest
-_AT_ONCE = 50  # objects that one pass makes
+_AT_ONCE = 50  # objects that one pass makes or deletes
 _SOON, _LOOK_AGAIN = 1.0, 5.0
 
 _log = structlog.get_logger("catalog")
-
-
-@dataclass(slots=True)
-class _Round:
-    """One look at a catalog. ``due``: monotonic seconds of the next one, once this one has ended."""
-
-    catalog: BackupCatalog
-    total: int = 0
-    left: list[BackupName] | None = None  # None: nobody has answered yet
-    made: int = 0
-    odd: list[str] = field(default_factory=list)  # tags that no object can have
-    due: float = 0.0
 
 
 class CatalogReconciler:
@@ -65,9 +60,11 @@ class CatalogReconciler:
         client: Client,
         datacenters: Store[CassandraDataCenter],
         backups: Store[CassandraBackup],
+        restores: Store[CassandraRestore],
         agents: Agents,
         readers: Readers,
         said: Said,
+        sightings: Sightings,
         recorder: Recorder,
         clock: Clock,
     ) -> None:
@@ -79,7 +76,9 @@ class CatalogReconciler:
         self._said = said
         self._recorder = recorder
         self._clock = clock
-        self._rounds: dict[Key, _Round] = {}
+        self._checker = Checker(agents=agents, readers=readers, sightings=sightings)
+        self._pruner = Pruner(client=client, backups=backups, restores=restores)
+        self._rounds: dict[Key, Round] = {}
 
     async def reconcile(self, key: Key) -> Outcome:
         datacenter = self._datacenters.get(key)
@@ -93,32 +92,37 @@ class CatalogReconciler:
             return Done()  # the datacenter says it
         current = self._rounds.get(key)
         if current is None or current.catalog != backup.catalog:
-            current = self._rounds[key] = _Round(backup.catalog)
+            current = self._rounds[key] = Round(backup.catalog)
         if current.due:
             if (wait := current.due - self._clock.monotonic()) > 0:
                 return RequeueAfter(wait, "the next look")
-            current = self._rounds[key] = _Round(backup.catalog)
+            current = self._rounds[key] = current.next()
         return await self._look(key, datacenter, current)
 
-    async def _look(self, key: Key, datacenter: CassandraDataCenter, current: _Round) -> Outcome:
+    async def _look(self, key: Key, datacenter: CassandraDataCenter, current: Round) -> Outcome:
         catalog = current.catalog
-        if current.left is None:
-            if (lacks := mounts.lacking(datacenter, catalog)) is not None:
-                return await self._failed(key, datacenter, current, lacks.reason, lacks.message)
-            try:
+        try:
+            if current.left is None:
+                if (lacks := mounts.lacking(datacenter, catalog)) is not None:
+                    return await self._failed(key, datacenter, current, lacks.reason, lacks.message)
                 found = await self._ask(datacenter, catalog)
-            except NotYet as e:
-                self._say(key, "Unknown", e.reason, f"{_where(catalog)} cannot be asked: {e.message}")
-                return RequeueAfter(_LOOK_AGAIN, e.reason)
-            except AgentRefused as e:
-                return await self._failed(key, datacenter, current, e.reason, e.message)
-            current.total = found.total
-            current.left = objects.missing(found.names, self._of_namespace(key.namespace), catalog)
+                known = self._of_namespace(key.namespace)
+                current.total, current.left = found.total, objects.missing(found.names, known, catalog)
+                current.doubts = doubtful(found, known, datacenter, catalog)
+            if not await self._checker.check(datacenter, current):
+                return RequeueAfter(0, "more records to read")
+        except NotYet as e:
+            self._say(key, "Unknown", e.reason, f"{_where(catalog)} cannot be asked: {e.message}")
+            return RequeueAfter(_LOOK_AGAIN, e.reason)
+        except AgentRefused as e:
+            return await self._failed(key, datacenter, current, e.reason, e.message)
         now, current.left = current.left[:_AT_ONCE], current.left[_AT_ONCE:]
         for name in now:
             await self._make(datacenter, current, name)
         if now:
             return RequeueAfter(_SOON, "more to make")  # or to be seen: the store is a moment behind
+        if not await self._pruner.prune(datacenter, current, _AT_ONCE):
+            return RequeueAfter(_SOON, "more to delete")
         if self._unfinished(datacenter):
             return RequeueAfter(_LOOK_AGAIN, "they are being imported")  # they may ask the inspector, which stays
         return await self._ended(key, datacenter, current)
@@ -132,7 +136,7 @@ class CatalogReconciler:
 
         return await self._readers.ask(datacenter, datacenter, question)
 
-    async def _make(self, datacenter: CassandraDataCenter, current: _Round, name: BackupName) -> None:
+    async def _make(self, datacenter: CassandraDataCenter, current: Round, name: BackupName) -> None:
         try:
             await self._client.create(BACKUPS, objects.built(datacenter, current.catalog, name))
         except AlreadyExists:
@@ -143,11 +147,14 @@ class CatalogReconciler:
         else:
             current.made += 1
 
-    async def _ended(self, key: Key, datacenter: CassandraDataCenter, current: _Round) -> Outcome:
+    async def _ended(self, key: Key, datacenter: CassandraDataCenter, current: Round) -> Outcome:
         where, total = _where(current.catalog), current.total
         if current.made:
             message = f"{current.made} objects were made for backups that {where} holds"
             self._recorder.event(DATACENTERS, datacenter, "Normal", CONDITION, message)
+        if current.pruned:
+            message = f"deleted, as their backups are not in {where} any more: {some(current.pruned)}"
+            self._recorder.event(DATACENTERS, datacenter, "Normal", "CatalogPruned", message)
         if current.odd:
             odd = f"{where} holds {len(current.odd)} backups whose names no object can have, such as {current.odd[0]}"
             self._say(key, "False", "OddNames", odd)
@@ -159,13 +166,13 @@ class CatalogReconciler:
         return await self._rest(datacenter, current)
 
     async def _failed(
-        self, key: Key, datacenter: CassandraDataCenter, current: _Round, reason: str, message: str
+        self, key: Key, datacenter: CassandraDataCenter, current: Round, reason: str, message: str
     ) -> Outcome:
         self._say(key, "False", reason, message)
         self._recorder.event(DATACENTERS, datacenter, "Warning", "CatalogFailed", message)
         return await self._rest(datacenter, current)
 
-    async def _rest(self, datacenter: CassandraDataCenter, current: _Round) -> Outcome:
+    async def _rest(self, datacenter: CassandraDataCenter, current: Round) -> Outcome:
         await self._readers.end(datacenter)
         current.due = self._clock.monotonic() + current.catalog.interval_seconds
         return RequeueAfter(current.catalog.interval_seconds, "the next look")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from reconcilers.agents import Agents
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import CassandraDataCenter
+    from reconcilers.api.restore import CassandraRestore
+    from reconcilers.backup.sightings import Sightings
     from reconcilers.catalog.said import Said
 
 NAME = "catalog"
@@ -30,10 +32,12 @@ def catalog_controller(
     client: Client,
     datacenters: Informer[CassandraDataCenter],
     backups: Informer[CassandraBackup],
+    restores: Informer[CassandraRestore],
     pod_informer: Informer[RawObject],
     inspectors: Informer[RawObject],
     agents: Agents,
     said: Said,
+    sightings: Sightings,
     recorder: Recorder,
     clock: Clock,
     **options: Any,
@@ -43,9 +47,11 @@ def catalog_controller(
         client=client,
         datacenters=datacenters.store,
         backups=backups.store,
+        restores=restores.store,
         agents=agents,
         readers=Readers(pod_store=pod_informer.store, inspectors=Inspectors(client=client, store=inspectors.store)),
         said=said,
+        sightings=sightings,
         recorder=recorder,
         clock=clock,
     )
@@ -53,4 +59,5 @@ def catalog_controller(
     controller.watches(datacenters, generation_or_metadata_changed(to_self()))
     controller.watches(inspectors, to_owner(DATACENTERS))
     controller.reads(backups)
+    controller.reads(restores)
     return controller.reads(pod_informer)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from controller.conditions import Condition, set_condition
-from reconcilers.api.backup_status import FINAL_PHASES, BackupPhase
+from reconcilers.api.backup_status import FINAL_PHASES, RECORD_GONE, BackupPhase
 from reconcilers.api.datacenter_status import (
     BackupSummary,
     DataCenterPhase,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from controller.conditions import Truth
     from reconcilers.api.backup import CassandraBackup
     from reconcilers.api.datacenter import CassandraDataCenter
     from reconcilers.datacenter.bootstrap import Gate
@@ -71,8 +72,8 @@ class View:
 def compute(view: View, backups: Iterable[CassandraBackup], now: datetime) -> DataCenterStatus:
     before = view.cdc.status
     phase = phase_of(view)
-    completed, failed = _last_backups(view.cdc.metadata.uid, backups)
-    verdicts = [*_verdicts(view, phase), *_backup_verdict(completed, failed)]
+    last = _last_backups(view.cdc.metadata.uid, backups)
+    verdicts = [*_verdicts(view, phase), *_backup_verdict(last)]
     return DataCenterStatus(
         observed_generation=view.cdc.metadata.generation,
         phase=phase,
@@ -88,8 +89,8 @@ def compute(view: View, backups: Iterable[CassandraBackup], now: datetime) -> Da
         ],
         nodes=_nodes(view),
         operation=before.operation,
-        last_backup=completed,
-        last_failed_backup=failed,
+        last_backup=last.get("BackupCompleted"),
+        last_failed_backup=last.get("BackupFailed"),
         restore=view.gate.summary,
         conditions=_conditions(view, verdicts, now),
     )
@@ -207,9 +208,9 @@ def _nodes(view: View) -> list[NodeStatus]:
     return [view.nodes.get(pod) or NodeStatus(pod=pod, rack=rack) for pod, rack in names[:_MAX_NODES]]
 
 
-def _last_backups(uid: str, backups: Iterable[CassandraBackup]) -> tuple[BackupSummary | None, BackupSummary | None]:
-    """The newest that completed and the newest that failed, of those that cover this very datacenter."""
-    newest: dict[bool, BackupSummary] = {}
+def _last_backups(uid: str, backups: Iterable[CassandraBackup]) -> dict[str, BackupSummary]:
+    """The newest of each kind (``_VERDICTS``), of those that cover this very datacenter."""
+    newest: dict[str, BackupSummary] = {}
     for backup in backups:
         phase = backup.status.phase
         if phase not in _TELLING or not backup.status.completion_time:
@@ -217,22 +218,30 @@ def _last_backups(uid: str, backups: Iterable[CassandraBackup]) -> tuple[BackupS
         if all(covered.uid != uid for covered in backup.status.datacenters):
             continue
         summary = BackupSummary(name=backup.metadata.name, completion_time=backup.status.completion_time)
-        good = phase == BackupPhase.COMPLETED
-        if good not in newest or _age(summary) > _age(newest[good]):
-            newest[good] = summary
-    return newest.get(True), newest.get(False)
+        lost = RECORD_GONE if phase == BackupPhase.COMPLETED else "BackupFailed"
+        kind = "BackupCompleted" if backup.good else lost
+        if kind not in newest or _age(summary) > _age(newest[kind]):
+            newest[kind] = summary
+    return newest
 
 
 def _age(summary: BackupSummary) -> tuple[str, str]:
     return summary.completion_time, summary.name  # RFC 3339 in UTC sorts as text
 
 
-def _backup_verdict(completed: BackupSummary | None, failed: BackupSummary | None) -> list[Verdict]:
-    if failed and (completed is None or _age(failed) > _age(completed)):
-        return [Verdict("LastBackupSucceeded", "False", "BackupFailed", f"backup {failed.name} did not complete")]
-    if completed:
-        return [Verdict("LastBackupSucceeded", "True", "BackupCompleted", f"backup {completed.name} completed")]
-    return []
+_VERDICTS: dict[str, tuple[Truth, str]] = {
+    "BackupCompleted": ("True", "completed"),
+    "BackupFailed": ("False", "did not complete"),
+    RECORD_GONE: ("False", "completed, and the bucket does not hold it any more"),
+}
+
+
+def _backup_verdict(last: Mapping[str, BackupSummary]) -> list[Verdict]:
+    if not last:
+        return []
+    kind = max(last, key=lambda one: _age(last[one]))
+    truth, said = _VERDICTS[kind]
+    return [Verdict("LastBackupSucceeded", truth, kind, f"backup {last[kind].name} {said}")]
 
 
 def _conditions(view: View, verdicts: list[Verdict], now: datetime) -> list[Condition]:

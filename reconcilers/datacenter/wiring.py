@@ -119,4 +119,4 @@ def _by_backup(backup: CassandraBackup) -> Iterable[Key]:
 
 
 def _phase_changed(old: CassandraBackup | None, new: CassandraBackup | None) -> bool:
-    return old is None or new is None or old.status.phase != new.status.phase
+    return old is None or new is None or (old.status.phase, old.good) != (new.status.phase, new.good)

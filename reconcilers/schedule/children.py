@@ -79,8 +79,18 @@ def slot_of(backup: CassandraBackup) -> datetime:
 
 
 def good(backups: Iterable[CassandraBackup]) -> list[CassandraBackup]:
-    """Completed, and not about to go."""
+    """Completed, in the bucket as far as is known, and not about to go."""
+    return [b for b in completed(backups) if b.good]
+
+
+def completed(backups: Iterable[CassandraBackup]) -> list[CassandraBackup]:
+    """Whether or not the bucket still has them; not those about to go."""
     return [b for b in backups if b.status.phase == BackupPhase.COMPLETED and not b.metadata.deletion_timestamp]
+
+
+def lost(backups: Iterable[CassandraBackup]) -> list[CassandraBackup]:
+    """Completed, and the bucket does not hold them any more."""
+    return [b for b in backups if b.status.phase == BackupPhase.COMPLETED and not b.good]
 
 
 def active(backups: Iterable[CassandraBackup]) -> list[CassandraBackup]:

@@ -3,6 +3,9 @@
 Retention removes good backups, data and all. The history limits remove objects: that never costs data, so they leave
 alone what its own ``deletionPolicy`` would take from the store. With retention the successful limit has no say, for an
 object that is gone is one whose data nobody removes any more. What somebody restores from stays until that has ended.
+
+A backup that the bucket has lost keeps no good one from staying. It goes when it would have gone anyway: it may come
+back, and what is left of its data is removed with it.
 """
 
 from __future__ import annotations
@@ -37,14 +40,19 @@ def leaving(
     backups: Sequence[CassandraBackup], spec: ScheduleSpec, *, in_use: Collection[str], zone: ZoneInfo, now: datetime
 ) -> Leaving:
     """``backups`` are the schedule's own, oldest first; ``in_use`` has the names of those that a restore reads."""
-    good = children.good(backups)
+    good, completed = children.good(backups), children.completed(backups)
     bad = [b for b in backups if b.ended and b.status.phase != BackupPhase.COMPLETED and not _going(b)]
     objects = _surplus(bad, spec.failed_history_limit)
     with_data: list[CassandraBackup] = []
     if spec.retention is None:
-        objects += _surplus(good, max(1, spec.successful_history_limit))  # the last good one stays
+        limit = max(1, spec.successful_history_limit)  # the last good one stays
+        objects += _surplus(good, limit) + children.lost(_surplus(completed, limit))
     else:
-        with_data = retention.dropped(good, spec.retention, time=children.slot_of, zone=zone, now=now)
+        with_data, all_dropped = (
+            retention.dropped(which, spec.retention, time=children.slot_of, zone=zone, now=now)
+            for which in (good, completed)
+        )
+        with_data += children.lost(all_dropped)
     return Leaving(
         [b for b in with_data if b.metadata.name not in in_use],
         [b for b in objects if b.metadata.name not in in_use and not _takes_data(b)],

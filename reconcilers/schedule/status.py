@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from controller.clock import rfc3339
-from reconcilers.api.backup_status import BackupPhase
+from reconcilers.api.backup_status import RECORD_GONE, BackupPhase
 from reconcilers.api.common import ObjectReference
 from reconcilers.schedule import children, metrics
 
@@ -21,17 +21,20 @@ def tell(turn: Turn) -> None:
     """Active, last, failed and retained ones. What is said of backups that are gone stays."""
     status, backups = turn.status, turn.backups
     before = turn.schedule.status
-    good = [b for b in backups if b.status.phase == BackupPhase.COMPLETED]
+    good = [b for b in backups if b.good]
     failed = [b for b in backups if b.status.phase in children.FAILED]
     status.active = [ObjectReference(name=b.metadata.name) for b in children.active(backups)]
     status.retained = len(children.good(backups))
     slots = [slot for b in backups if (slot := children.slot_of(b)) <= turn.now]
     status.last_schedule_time = max([before.last_schedule_time, *map(rfc3339, slots)])
-    if good and _ended(best := max(good, key=_ended)) > before.last_successful_time:
+    lost = children.lost(backups)
+    if any(b.metadata.name == before.last_successful_backup for b in lost):
+        status.last_successful_time = status.last_successful_backup = ""
+    if good and _ended(best := max(good, key=_ended)) > status.last_successful_time:
         status.last_successful_time, status.last_successful_backup = _ended(best), best.metadata.name
     status.last_failed_time = max([before.last_failed_time, *map(_ended, failed)])
     status.consecutive_failures = _failures(before, status, failed)
-    _last(turn, good + failed)
+    _last(turn, good + failed + lost)
 
 
 def next_times(turn: Turn, following: list[datetime]) -> None:
@@ -58,8 +61,11 @@ def _last(turn: Turn, ended: list[CassandraBackup]) -> None:
             turn.say("LastBackupSucceeded", "Unknown", "NoBackupYet")
         return
     name, found = newest.metadata.name, newest.status
-    if found.phase == BackupPhase.COMPLETED:
+    if newest.good:
         turn.say("LastBackupSucceeded", "True", "Completed", f"backup {name} completed")
+    elif newest.status.phase == BackupPhase.COMPLETED:
+        message = f"backup {name} completed, and the bucket does not hold it any more"
+        turn.say("LastBackupSucceeded", "False", RECORD_GONE, message)
     else:
         turn.say("LastBackupSucceeded", "False", found.reason or found.phase, f"backup {name}: {found.message}")
 

@@ -71,4 +71,4 @@ def _matters(old: CassandraBackup | None, new: CassandraBackup | None) -> bool:
 
 def _seen(backup: CassandraBackup) -> tuple[object, ...]:
     meta = backup.metadata
-    return backup.status.phase, meta.deletion_timestamp, meta.labels, meta.annotations
+    return backup.status.phase, backup.good, meta.deletion_timestamp, meta.labels, meta.annotations

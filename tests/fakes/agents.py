@@ -81,6 +81,7 @@ class Bucket:
     objects: dict[tuple[str, str], float] = field(default_factory=dict)  # (node, object) -> when it was sent
     owners: dict[tuple[str, str], str] = field(default_factory=dict)  # (tag, node) -> the backup's id
     lists: dict[str, tuple[float, set[str]]] = field(default_factory=dict)  # node -> when, candidates
+    unlisted: set[str] = field(default_factory=set)  # tags of records that are there and that no listing shows yet
 
     def needs(self, tag: str) -> set[str]:
         return {*self.shared, f"only-{tag}"}
@@ -230,7 +231,7 @@ class FakeAgent:
         self.world.inspected.append(query)
         if self.world.catalog_refusal is not None:
             raise self.world.catalog_refusal
-        keys = list(self.world.bucket.records)
+        keys = [key for key in self.world.bucket.records if key[2] not in self.world.bucket.unlisted]
         names = [BackupName(cluster=c, datacenter=d, tag=t) for c, d, t in reversed(keys)]
         return BackupNames(names=names[: int(query["limit"])], total=len(keys))
 

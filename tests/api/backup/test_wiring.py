@@ -20,6 +20,7 @@ from reconcilers.agents import Agents
 from reconcilers.api.backup import BACKUPS, CassandraBackup
 from reconcilers.api.datacenter import DATACENTERS, CassandraDataCenter
 from reconcilers.api.restore import RESTORES, CassandraRestore
+from reconcilers.backup.sightings import Sightings
 from reconcilers.backup.wiring import backup_controller
 from reconcilers.catalog.said import Said
 from reconcilers.catalog.wiring import catalog_controller
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from tests.api.apiserver import ApiServer
 
 OURS = f"{labels.OPERATOR}={labels.OPERATOR_VALUE}"
-
-
-_NOT_THE_CATALOGS = {"restores", "operations"}
 
 
 class Live(World):
@@ -79,11 +77,12 @@ class Live(World):
         ours: dict[str, Any] = {
             "backups": backups, "restores": restores, "inspectors": inspectors, "agents": agents, **common,
         }  # fmt: skip
+        sightings = Sightings()
         controllers = [
-            backup_controller(master=MASTER, session="s", garbage_grace=1, **ours),
+            backup_controller(master=MASTER, session="s", garbage_grace=1, sightings=sightings, **ours),
             restore_controller(statefulsets=sets, config_maps=maps, **ours),
             garbage_controller(config_maps=garbage, helpers=inspectors, master=MASTER, grace=1, **common),
-            catalog_controller(said=Said(), **{name: ours[name] for name in ours.keys() - _NOT_THE_CATALOGS}),
+            catalog_controller(said=Said(), sightings=sightings, **{k: ours[k] for k in ours.keys() - {"operations"}}),
         ]
         stores = [backups, datacenters, restores, pods, sets, maps, garbage, inspectors]
         parts = [*stores, recorder, operations, *controllers]
@@ -219,3 +218,12 @@ async def test_a_catalog_is_woken_by_its_datacenter_and_its_inspector(live: Live
     await live.patch(DATACENTERS, "foo-cassandra", {"spec": {"backup": CATALOG}})
     await inspector_comes(live, CATALOGS_INSPECTOR)
     await live.until(lambda: [one.status.phase for one in live.stores[BACKUPS].all()] == ["Completed"])
+
+
+async def test_a_backup_is_woken_by_a_catalog_that_does_not_find_it(live: Live) -> None:
+    await live.datacenter(replicas=1)
+    await live.backup()
+    await live.until(lambda: live.phase() == "Completed")
+    live.agents.bucket.records.clear()
+    await live.patch(DATACENTERS, "foo-cassandra", {"spec": {"backup": CATALOG}})
+    await live.until(lambda: not live.get().good)

@@ -32,6 +32,7 @@ from reconcilers.backup.importing import Importer
 from reconcilers.backup.nodes import Nodes
 from reconcilers.backup.reconciler import BackupReconciler
 from reconcilers.backup.select import Selector
+from reconcilers.backup.sightings import Sightings
 from reconcilers.catalog.reconciler import CatalogReconciler
 from reconcilers.catalog.said import Said
 from reconcilers.datacenter import pod as datacenter_pod
@@ -118,6 +119,8 @@ class World:
             )
             for resource in (BACKUPS, builtin.CONFIGMAPS)
         )  # fmt: skip
+        sightings = Sightings()
+        sightings.wake = self.wake(BACKUPS)
         self.reconcilers: dict[str, Any] = {
             BACKUPS.kind: BackupReconciler(
                 client=client,
@@ -134,6 +137,7 @@ class World:
                     agents=agents,
                     readers=Readers(pod_store=pods, inspectors=Inspectors(client=client, store=pods)),
                 ),
+                sightings=sightings,
                 recorder=recorder,
                 clock=self.clock,
                 session=f"operator-{self.session}",
@@ -161,9 +165,11 @@ class World:
             client=client,
             datacenters=datacenters,
             backups=self.stores[BACKUPS],
+            restores=self.stores[RESTORES],
             agents=agents,
             readers=Readers(pod_store=pods, inspectors=Inspectors(client=client, store=pods)),
             said=self.said,
+            sightings=sightings,
             recorder=recorder,
             clock=self.clock,
         )

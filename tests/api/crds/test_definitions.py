@@ -77,7 +77,7 @@ COLUMNS = {
     DATACENTERS.kind: ["Name", "Replicas", "Ready", "Phase", "Last-Backup", "Restore*", "Message*", "Age"],
     BACKUPS.kind: [
         "Name", "Status", "Progress", "Left", "Nodes", "Size", "Rate*", "Location*", "Started*", "Completed", "Reason*",
-        "Age",
+        "Restorable*", "Age",
     ],
     SCHEDULES.kind: ["Name", "Schedule", "Zone*", "Suspend", "Last-Success", "Next", "Failures", "Age"],
     RESTORES.kind: ["Name", "Datacenter", "Backup", "Mode*", "Status", "Progress", "Nodes", "Completed", "Age"],

@@ -168,12 +168,15 @@ def test_a_finding_stands_in_place_of_the_ordinary_and_others_follow() -> None:
 
 
 def backup(name: str, phase: str, end: str, uid: str = UID) -> CassandraBackup:
+    """``Lost`` is one that completed and is in the bucket no more."""
+    gone = [{"type": "Restorable", "status": "False", "reason": "RecordGone"}] if phase == "Lost" else []
+    phase = "Completed" if gone else phase
     covered = [{"name": "foo-cassandra", "uid": uid}]
     body = {
         "kind": "CassandraBackup",
         "metadata": {"name": name, "namespace": "ns"},
         "spec": {"backupType": "FILE", "target": "/b"},
-        "status": {"phase": phase, "completionTime": end, "datacenters": covered},
+        "status": {"phase": phase, "completionTime": end, "datacenters": covered, "conditions": gone},
     }
     return msgspec.convert(body, CassandraBackup)
 
@@ -188,6 +191,9 @@ def backup(name: str, phase: str, end: str, uid: str = UID) -> CassandraBackup:
         ([("a", "Completed", "2026-01-01T00:00:00Z"), ("b", "Failed", "2026-01-02T00:00:00Z")], "a", "b", "False"),
         ([("a", "Uploading", ""), ("b", "Cancelled", "2026-01-02T00:00:00Z")], None, None, None),
         ([("a", "Completed", "2026-01-01T00:00:00Z", "of-another")], None, None, None),
+        ([("a", "Lost", "2026-01-01T00:00:00Z")], None, None, "False"),
+        ([("a", "Completed", "2026-01-01T00:00:00Z"), ("b", "Lost", "2026-01-02T00:00:00Z")], "a", None, "False"),
+        ([("a", "Completed", "2026-01-02T00:00:00Z"), ("b", "Lost", "2026-01-01T00:00:00Z")], "a", None, "True"),
     ],
 )
 def test_backups(backups: list[tuple[str, ...]], last: str | None, failed: str | None, verdict: str | None) -> None:

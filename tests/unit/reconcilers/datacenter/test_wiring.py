@@ -37,12 +37,13 @@ def test_the_index_is_by_label() -> None:
     assert list(wiring.children_index(child)) == ["ns/dc"]
 
 
-def backup(phase: str) -> CassandraBackup:
+def backup(phase: str, restorable: str = "True") -> CassandraBackup:
+    conditions = [{"type": "Restorable", "status": restorable, "reason": "RecordGone"}]
     body = {
         "kind": "CassandraBackup",
         "metadata": {"name": "b", "namespace": "ns"},
         "spec": {"backupType": "FILE", "target": "/b"},
-        "status": {"phase": phase, "datacenters": [{"name": "dc"}, {"name": "other"}]},
+        "status": {"phase": phase, "datacenters": [{"name": "dc"}, {"name": "other"}], "conditions": conditions},
     }
     return msgspec.convert(body, CassandraBackup)
 
@@ -53,3 +54,4 @@ def test_a_backup_counts_for_all_its_datacenters_when_its_phase_changes() -> Non
     assert wiring._phase_changed(None, backup("Completed"))
     assert wiring._phase_changed(backup("Completed"), None)
     assert not wiring._phase_changed(backup("Uploading"), backup("Uploading"))
+    assert wiring._phase_changed(backup("Completed"), backup("Completed", "False"))

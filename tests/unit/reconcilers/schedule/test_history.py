@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 UTC = zone_of("UTC")
 NOW = hours(1000)
 LETTERS = {"c": "Completed", "p": "PartiallyCompleted", "f": "Failed", "v": "FailedValidation", "x": "Cancelled",
-           "r": "Uploading", "q": ""}  # fmt: skip
+           "r": "Uploading", "q": "", "l": "Completed"}  # fmt: skip
+LOST = [{"type": "Restorable", "status": "False", "reason": "RecordGone"}]
 
 
 def made(phases: str, **fields: Any) -> list[CassandraBackup]:
-    """A backup an hour, by the letters of LETTERS; capital ones are about to go."""
+    """A backup an hour, by the letters of LETTERS; capital ones are about to go, those of l are lost."""
     return [
         backup(
-            schedule(), hours(n), LETTERS[letter.lower()], deleted=hours(n + 1) if letter.isupper() else None, **fields
+            schedule(),
+            hours(n),
+            LETTERS[letter.lower()],
+            deleted=hours(n + 1) if letter.isupper() else None,
+            conditions=LOST if letter == "l" else [],
+            **fields,
         )
         for n, letter in enumerate(phases)
     ]
@@ -61,6 +67,13 @@ def gone(backups: list[CassandraBackup], *, in_use: set[str] | None = None, **sp
         ("ccCC", {"retention": {"keepLast": 1}}, [0], []),  # what is about to go keeps nothing else from staying
         ("cCCC", {"retention": {"keepLast": 1}}, [], []),
         ("FFFFf", {"failedHistoryLimit": 1}, [], []),
+        ("ccll", {"retention": {"keepLast": 2}}, [], []),  # what the bucket has lost keeps no good one from staying
+        ("cccl", {"retention": {"keepLast": 2}}, [0], []),
+        ("lclc", {"retention": {"keepLast": 2}}, [0], []),  # and goes when it would have gone anyway
+        ("llll", {"retention": {"keepLast": 2}}, [0, 1], []),
+        ("ccll", {"successfulHistoryLimit": 2}, [], []),
+        ("lclcl", {"successfulHistoryLimit": 2}, [], [0, 2]),
+        ("clll", {"successfulHistoryLimit": 1, "failedHistoryLimit": 0}, [], [1, 2]),
     ],
 )
 def test_leaving(phases: str, spec: dict[str, Any], data: list[int], objects: list[int]) -> None:
@@ -81,7 +94,7 @@ def test_what_is_being_restored_stays() -> None:
 
 
 @given(
-    st.text("cpfvxrqCF", max_size=20),
+    st.text("cplfvxrqCF", max_size=20),
     st.none() | st.fixed_dictionaries({}, optional={"keepLast": st.integers(0, 4), "keepDaily": st.integers(0, 4)}),
     st.integers(0, 4),
     st.integers(0, 4),
@@ -95,8 +108,8 @@ def test_what_holds_for_every_history(
     spec |= {} if retention is None else {"retention": retention}
     data, objects = gone(backups, **spec)
     assert not set(data) & set(objects)
-    assert {phases[n] for n in data} <= {"c"}
-    assert {phases[n] for n in objects} <= set("cpfvx")
+    assert {phases[n] for n in data} <= {"c", "l"}
+    assert {phases[n] for n in objects} <= set("clpfvx")
     good = [n for n, letter in enumerate(phases) if letter == "c"]
     assert not good or good[-1] not in {*data, *objects}
     left = [b for n, b in enumerate(backups) if n not in {*data, *objects}]

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 NOW = hours(100)
 PHASES = {"c": "Completed", "p": "PartiallyCompleted", "f": "Failed", "v": "FailedValidation", "x": "Cancelled",
-          "r": "Uploading"}  # fmt: skip
+          "r": "Uploading", "l": "Completed"}  # fmt: skip
+LOST = {"conditions": [{"type": "Restorable", "status": "False", "reason": "RecordGone"}]}
 
 
 def made(phases: str, first: int = 1) -> list[CassandraBackup]:
     """A backup an hour."""
     return [
-        backup(schedule(), hours(n), PHASES[one], message=f"{PHASES[one]} it is")
+        backup(schedule(), hours(n), PHASES[one], message=f"{PHASES[one]} it is", **(LOST if one == "l" else {}))
         for n, one in enumerate(phases, start=first)
     ]
 
@@ -76,6 +77,9 @@ def test_all_of_it() -> None:
         ("fxf", ("False", 2)),
         ("x", ("Unknown", 0)),
         ("cr", ("True", 0)),
+        ("cl", ("False", 0)),
+        ("lc", ("True", 0)),
+        ("lf", ("False", 1)),
     ],
 )
 def test_the_verdict_and_the_failures_in_a_row(phases: str, wanted: tuple[str, int]) -> None:
@@ -103,6 +107,23 @@ def test_nothing_goes_back_when_all_objects_go() -> None:
     assert verdict(after) == verdict(status)
     assert after.last_schedule_time == status.last_schedule_time
     assert after.retained == 0
+
+
+def test_a_success_that_the_bucket_has_lost_is_none() -> None:
+    before = told(made("cfc"))
+    assert before.last_successful_backup == "nightly-202601010300"
+    after = told(made("cfl"), before)
+    assert (after.last_successful_time, after.last_successful_backup) == (
+        "2026-01-01T01:00:30Z", "nightly-202601010100"
+    )  # fmt: skip
+    assert (after.retained, after.consecutive_failures) == (1, 1)
+    message = "backup nightly-202601010300 completed, and the bucket does not hold it any more"
+    assert verdict(after) == ("False", "RecordGone", message)
+    assert told(made("cfl"), after) == after
+    assert told(made("cfc"), after).last_successful_backup == before.last_successful_backup, "it is back"
+    none = told(made("lfl"), before)
+    assert (none.last_successful_time, none.last_successful_backup) == ("", "")
+    assert told([], after).last_successful_backup == "nightly-202601010100"
 
 
 def test_two_that_fail_in_one_second_are_two() -> None:
