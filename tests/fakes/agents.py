@@ -1,8 +1,8 @@
 """Many agents without a network: ``reconcilers.agents.Transport`` over scripted operations that take fake time.
 
-They keep what an operator relies on: one id is one work for ever, a journal that outlives the process, snapshots that
-are there or not, a bucket in which a commit finds the manifests it names or does not. A failure that may be tried again
-leaves the snapshot; every other end clears it.
+They keep what an operator relies on: one id is one work for ever, or none where it was cancelled before it was known, a
+journal that outlives the process, snapshots that are there or not, a bucket in which a commit finds the manifests it
+names or does not. A failure that may be tried again leaves the snapshot; every other end clears it.
 """
 
 from __future__ import annotations
@@ -141,6 +141,7 @@ class FakeAgent:
         self.session = world.new_session()
         self.scripts: dict[Kind, Script] = {}
         self.journal: dict[str, Running] = {}
+        self.withdrawn: set[str] = set()  # ids that were cancelled before they were known
         self.snapshots: set[str] = set()
         self.executed: Counter[str] = Counter()  # by id: how often it began from nothing
         self.silent = False
@@ -165,9 +166,12 @@ class FakeAgent:
                 running.begin(again=True)
 
     def lose_volume(self) -> None:
-        for running in self.journal.values():
-            running.drop()
+        lost = list(self.journal.values())
         self.journal.clear()
+        for running in lost:
+            running.drop()
+            running.wake()
+        self.withdrawn.clear()
         self.snapshots.clear()
         self.restart()
 
@@ -200,16 +204,22 @@ class FakeAgent:
             return self._put(operation_id, msgspec.json.decode(body, type=OperationRequest))
         running = self.journal.get(operation_id)
         if running is None:
+            if method == "DELETE":
+                self.withdrawn.add(operation_id)
             raise Refusal(404, f"there is no operation {operation_id} here", "UnknownOperation")
         if method == "DELETE":
             running.cancel()
             return 200, running.operation
         await running.wait(int(query.get("since", 0)), float(query.get("wait", 0)))
+        if operation_id not in self.journal:
+            raise Refusal(404, f"there is no operation {operation_id} here", "UnknownOperation")
         return 200, running.operation
 
     def _put(self, operation_id: str, request: OperationRequest) -> tuple[int, Operation]:
         known = self.journal.get(operation_id)
         if known is None:
+            if operation_id in self.withdrawn:
+                raise Refusal(410, f"the operation {operation_id} was cancelled before", "OperationWithdrawn")
             return 201, self.begin(operation_id, request.kind, request.spec).operation
         if (known.operation.kind, known.spec) != (request.kind, request.spec):
             raise Refusal(409, f"the operation {operation_id} is known with another spec", "OtherSpec")
@@ -433,6 +443,10 @@ class Running:
 
     def _bump(self) -> None:
         self.operation.revision = max(self.operation.revision + 1, int(self._clock.monotonic() * 1000) + 1)
+        self.wake()
+
+    def wake(self) -> None:
+        """Those who wait for it look at it again."""
         for changed in self._waiting:
             if not changed.done():
                 changed.set_result(None)

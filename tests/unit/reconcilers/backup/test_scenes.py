@@ -9,9 +9,10 @@ from agent.protocol import Kind
 from reconcilers import labels
 from reconcilers.api.backup import BACKUPS, CassandraBackup
 from tests.fakes.agents import DENIED
+from tests.unit.reconcilers.backup.model.cluster import key_of
+from tests.unit.reconcilers.backup.model.fates import Fate
 from tests.unit.reconcilers.backup.model.invariants import Invariants
-from tests.unit.reconcilers.backup.model.operator import Fate
-from tests.unit.reconcilers.backup.model.world import World, key_of
+from tests.unit.reconcilers.backup.model.world import World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
