@@ -12,6 +12,7 @@ from tests.fakes.agents import DENIED
 from tests.unit.reconcilers.backup.model.cluster import key_of
 from tests.unit.reconcilers.backup.model.fates import Fate
 from tests.unit.reconcilers.backup.model.invariants import Invariants
+from tests.unit.reconcilers.backup.model.steps import delete_datacenter
 from tests.unit.reconcilers.backup.model.world import World
 
 if TYPE_CHECKING:
@@ -138,3 +139,45 @@ async def test_an_operation_that_somebody_else_cancels_fails_the_backup() -> Non
         status = await until(world, "Uploading")
         world.agents["foo-0"].journal[f"{status.metadata.uid}.backup.1"].cancel()
         assert (await until(world, "Failed")).status.reason == "OperationCancelled"
+
+
+async def test_a_wish_to_delete_the_data_is_heard_while_the_object_goes() -> None:
+    async with scene() as world:
+        await world.create_backup("backup", FOO)
+        await until(world, "Completed")
+        await world.passes(10.0)
+        world.calls.plan(0, Fate.HANGS)  # the finalizer's patch
+        await world.server.delete(BACKUPS, key_of("backup"))
+        await world.passes(1.0)
+        await world.server.patch(BACKUPS, key_of("backup"), {"spec": {"deletionPolicy": "Delete"}})
+        await world.passes(60.0)
+        assert not world.backups()
+        assert not world.agents.bucket.records
+
+
+async def test_a_request_that_comes_after_its_cancellation_begins_nothing() -> None:
+    async with scene() as world:
+        await world.create_backup("backup", FOO)
+        await until(world, "Snapshotting")
+        world.starts.plan(0, Fate.DIES_LATE)
+        await world.passes(3.5)
+        await cancel(world)
+        await until(world, "Cancelled")
+        await world.passes(20.0)
+        assert any("comes to foo-0 at last" in line for line in world.told)
+        assert not world.agents["foo-0"].of_kind(Kind.SNAPSHOT)
+
+
+async def test_a_backup_that_is_shown_once_more_gets_no_helper() -> None:
+    """Its finalizer is removed and its helper pod is gone, and the store has heard of the pod alone."""
+    async with scene() as world:
+        world.lag = 4.0
+        world.kill(world.operators[0])
+        await world.passes(3.0)
+        await world.create_backup("backup", FOO, deletionPolicy="Delete")
+        await until(world, "Completed")
+        await delete_datacenter(world, 0, 0)
+        await world.server.delete(BACKUPS, key_of("backup"))
+        await world.passes(60.0)
+        assert not world.backups()
+        assert sum("helper pod" in line for line in world.told) == 1

@@ -31,12 +31,13 @@ _KINDS = (
     Kind.CLEAR_SNAPSHOTS,
     Kind.BACKUP,
     Kind.SNAPSHOT,
-    Kind.COMMIT,
+    Kind.VERIFY,
 )
 _OVERLAP = 20.0  # seconds: longer than a Lease
 _DEADLINES = ((600, 1200, 150), (600, 1200, 150), (25, 60, 20), (100, 30, 40))  # to start, in all, without progress
 _WISHES: tuple[dict[str, Any], ...] = (
-    {}, {"nodeFailurePolicy": "AllowPartial", "minNodes": 1}, {"verify": "Hash"}, {"nodeFailurePolicy": "AllowPartial"},
+    {}, {"nodeFailurePolicy": "AllowPartial", "minNodes": 1}, {"verify": "Hash"},
+    {"nodeFailurePolicy": "AllowPartial", "minNodes": 1, "verify": "Hash"},
     {"ttlSecondsAfterFinished": 30, "deletionPolicy": "Delete"},
     {"nodeFailurePolicy": "AllowPartial", "minNodes": "50%", "verify": "Hash"},
 )  # fmt: skip

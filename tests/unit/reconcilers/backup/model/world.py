@@ -59,8 +59,11 @@ class World(Cluster):
     # what is told of it
 
     def breaks(self, rule: str) -> None:
+        """And nothing more happens."""
         self.say(f"BROKEN: {rule}")
         self.broken.append(rule)
+        for operator in self.operators:
+            operator.end()
 
     def check(self) -> None:
         if self.broken:
@@ -91,7 +94,7 @@ class World(Cluster):
         operator.end()
 
         def another() -> None:
-            if not self.living():
+            if not self.living() and not self.broken:
                 self.lead()
 
         self.clock.call_later(self.pause if pause is None else pause, another)

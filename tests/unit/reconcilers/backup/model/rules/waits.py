@@ -74,8 +74,8 @@ def an_end_comes_in_time(of: Invariants, backup: CassandraBackup, since: float) 
     aborting = of.aborting_since(backup)
     if aborting is None:
         return None
-    limit = 2 * backup.spec.node_progress_deadline_seconds + _SILENT
-    return f"its end takes too long: {backup.status.message}" if _over(of, aborting + limit, since) else None
+    limit = aborting + max(2 * backup.spec.node_progress_deadline_seconds, _SILENT)
+    return f"its end takes too long: {backup.status.message}" if _over(of, limit, since + _SILENT) else None
 
 
 def silence_holds_up_no_end(of: Invariants, backup: CassandraBackup, since: float) -> str | None:

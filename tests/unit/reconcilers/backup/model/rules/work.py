@@ -93,15 +93,18 @@ def few_upload_at_once(of: Invariants, backup: CassandraBackup, running: Running
 
 
 def a_commit_names_all(of: Invariants, backup: CassandraBackup, running: Running) -> str | None:
+    """What is sent, and as missing who is failed in the status."""
     if running.operation.kind is not Kind.COMMIT:
         return None
     spec = running.spec
-    named = {n["node"] for n in spec["nodes"]}
     datacenter = next(d for d in backup.status.datacenters if d.cluster_name == spec["cluster"])
-    wanted = {n.pod for n in backup.status.nodes if n.datacenter == datacenter.name}
-    wanted -= {n["node"] for n in spec.get("missing", [])}
+    nodes = [n for n in backup.status.nodes if n.datacenter == datacenter.name]
+    named, missing = ({n["node"] for n in spec.get(field, [])} for field in ("nodes", "missing"))
+    wanted, lost = ({n.pod for n in some} for some in (partial.going(nodes), partial.failed(nodes)))
     sent = {pod for tag, pod in of.world.agents.bucket.manifests if tag == backup.status.snapshot_tag}
-    return None if named == wanted <= sent else f"it names {sorted(named)} of {sorted(wanted)}; sent are {sorted(sent)}"
+    if named == wanted <= sent and missing == lost:
+        return None
+    return f"it names {sorted(named)} of {sorted(wanted)}; sent are {sorted(sent)}; failed are {sorted(lost)}"
 
 
 # --- with each operation that is stopped
