@@ -181,3 +181,15 @@ async def test_a_backup_that_is_shown_once_more_gets_no_helper() -> None:
         await world.passes(60.0)
         assert not world.backups()
         assert sum("helper pod" in line for line in world.told) == 1
+
+
+async def test_a_write_whose_answer_is_lost_has_its_slot() -> None:
+    async with scene() as world:
+        world.agents.script(Kind.BACKUP, seconds=60.0)
+        await world.create_backup("backup", FOO)
+        await until(world, "Uploading")
+        await world.passes(7.0)
+        world.calls.plan(0, Fate.LOST)
+        await world.passes(20.0)
+        assert any("answer is lost" in line for line in world.told)
+        assert not world.broken
