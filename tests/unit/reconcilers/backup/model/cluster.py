@@ -124,7 +124,7 @@ class Cluster:
         if (builtin.PODS, key) in self.server.objects:
             self.say(f"helper pod {key.name} comes")
             ip = self._address()
-            self.agents.add(key.name, ip)
+            self.agents.add(key.name, ip).lose_volume()  # the last one's, which it never had
             await self.server.patch(builtin.PODS, key, {"status": {"podIP": ip}}, subresource="status")
 
     async def _collect(self, owner: str) -> None:
