@@ -190,5 +190,6 @@ async def test_a_write_whose_answer_is_lost_has_its_slot() -> None:
         await until(world, "Uploading")
         await world.passes(7.0)
         world.calls.plan(0, Fate.LOST)
+        world.requests.plan(0, Fate.REFUSED)  # which wakes it, with other counters
         await until(world, "Completed")
         assert any("answer is lost" in line for line in world.told)

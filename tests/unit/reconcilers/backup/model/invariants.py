@@ -26,7 +26,7 @@ _NEAR = 60.0  # seconds: an agent that was out of reach so shortly before an end
 class Invariants:
     def __init__(self, world: World) -> None:
         self.world = world
-        self.snapshotted: set[tuple[str, str]] = set()  # UID, pod
+        self.done: set[tuple[str, str, Kind]] = set()  # UID, pod, and what succeeded there
         world.server.heard.append(self._changed)
         world.agents.begun.append(self._begun)
         world.agents.over.append(self._over)
@@ -89,8 +89,8 @@ class Invariants:
         error = f" {operation.error.reason}" if operation.error else ""
         self.world.say(f"{pod} ends {operation.id}: {operation.state}{error}")
         uid = operation.id.partition(".")[0]
-        if operation.kind is Kind.SNAPSHOT and operation.state is State.SUCCEEDED:
-            self.snapshotted.add((uid, pod))
+        if operation.state is State.SUCCEEDED:
+            self.done.add((uid, pod, operation.kind))
         if (backup := self.world.backup(uid)) is not None:
             self._breaks(f"{operation.id} at {pod}", [rule(self, backup, running) for rule in ends.ON_OVER])
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent.protocol import Kind
 from reconcilers import labels
+from reconcilers.api.backup import Verify
 from reconcilers.api.backup_status import BackupPhase
 from reconcilers.backup import partial
 
@@ -78,7 +79,7 @@ def snapshots_come_first(of: Invariants, backup: CassandraBackup, running: Runni
     uid = backup.metadata.uid
     if running.operation.kind is not Kind.BACKUP or partial.allowed(backup.spec):
         return None
-    missing = [n.pod for n in partial.going(backup.status.nodes) if (uid, n.pod) not in of.snapshotted]
+    missing = [n.pod for n in partial.going(backup.status.nodes) if (uid, n.pod, Kind.SNAPSHOT) not in of.done]
     return f"{missing} have no snapshot yet" if missing else None
 
 
@@ -93,7 +94,7 @@ def few_upload_at_once(of: Invariants, backup: CassandraBackup, running: Running
 
 
 def a_commit_names_all(of: Invariants, backup: CassandraBackup, running: Running) -> str | None:
-    """What is sent, and as missing who is failed in the status."""
+    """What is sent, and read back where that is wished; and as missing who is failed in the status."""
     if running.operation.kind is not Kind.COMMIT:
         return None
     spec = running.spec
@@ -102,6 +103,8 @@ def a_commit_names_all(of: Invariants, backup: CassandraBackup, running: Running
     named, missing = ({n["node"] for n in spec.get(field, [])} for field in ("nodes", "missing"))
     wanted, lost = ({n.pod for n in some} for some in (partial.going(nodes), partial.failed(nodes)))
     sent = {pod for tag, pod in of.world.agents.bucket.manifests if tag == backup.status.snapshot_tag}
+    if backup.spec.verify == Verify.HASH:
+        sent = {pod for pod in sent if (backup.metadata.uid, pod, Kind.VERIFY) in of.done}
     if named == wanted <= sent and missing == lost:
         return None
     return f"it names {sorted(named)} of {sorted(wanted)}; sent are {sorted(sent)}; failed are {sorted(lost)}"
