@@ -166,11 +166,10 @@ class FakeAgent:
                 running.begin(again=True)
 
     def lose_volume(self) -> None:
-        lost = list(self.journal.values())
-        self.journal.clear()
-        for running in lost:
+        for running in self.journal.values():
             running.drop()
             running.wake()
+        self.journal.clear()
         self.withdrawn.clear()
         self.snapshots.clear()
         self.restart()
