@@ -54,6 +54,20 @@ def a_node_comes_forward(of: Invariants, backup: CassandraBackup, since: float) 
     return None
 
 
+def a_restart_is_a_try(of: Invariants, backup: CassandraBackup, since: float) -> str | None:
+    """Else an agent that always dies would be tried for ever."""
+    if of.aborting_since(backup) is not None or not _over(of, since):
+        return None
+    for node in backup.status.nodes:
+        running = of.world.agents[node.pod].journal.get(node.operation_id)
+        if node.phase not in _WORKING or node.reason or running is None or running.operation.state.final:
+            continue
+        tries = node.attempts + running.operation.attempts - 1
+        if tries > backup.spec.retries + 1 and not _away(of, node):
+            return f"{node.pod} is at its try {tries}, and may be tried {backup.spec.retries} times again"
+    return None
+
+
 def what_one_does_for_all_comes_forward(of: Invariants, backup: CassandraBackup, since: float) -> str | None:
     """The probe and the record; after those who failed had the time to be cleared, and a try its pause."""
     status, nodes = backup.status, backup.status.nodes
@@ -125,6 +139,6 @@ def _cleared(of: Invariants, backup: CassandraBackup, nodes: list[BackupNode]) -
 
 
 IN_PEACE: list[Wait] = [
-    it_starts_in_time, it_runs_in_time, a_node_comes_forward, what_one_does_for_all_comes_forward, an_end_comes_in_time,
-    silence_holds_up_no_end, silence_holds_up_no_record,
+    it_starts_in_time, it_runs_in_time, a_node_comes_forward, a_restart_is_a_try, what_one_does_for_all_comes_forward,
+    an_end_comes_in_time, silence_holds_up_no_end, silence_holds_up_no_record,
 ]  # fmt: skip
