@@ -154,8 +154,10 @@ async def restart(world: World, a: int, b: int) -> None:
         world.say(f"{agent.pod} loses its volume")
         agent.lose_volume()
     elif (builtin.PODS, key_of(agent.pod)) in world.server.objects:
-        world.say(f"{agent.pod}'s agent is restarted")
-        agent.restart()
+        times = 3 if b % 4 == 2 else 1
+        world.say(f"{agent.pod}'s agent is restarted, {times} times")
+        for _ in range(times):
+            agent.restart()
 
 
 async def pod(world: World, a: int, b: int) -> None:
