@@ -193,3 +193,21 @@ async def test_a_write_whose_answer_is_lost_has_its_slot() -> None:
         world.requests.plan(0, Fate.REFUSED)  # which wakes it, with other counters
         await until(world, "Completed")
         assert any("answer is lost" in line for line in world.told)
+
+
+async def test_no_agent_is_asked_any_more_when_the_end_is_written() -> None:
+    """The watch stands still, and does not tell of the end."""
+    async with scene() as world:
+        for agent in world.agents:
+            agent.silent = True
+        partial = {"nodeFailurePolicy": "AllowPartial", "minNodes": 1}
+        await world.create_backup("backup", FOO, nodeProgressDeadlineSeconds=60, **partial)
+        await until(world, "Snapshotting")
+        world.operators[0].feeds[BACKUPS].stalled = True
+        await until(world, "Failed")
+        for agent in world.agents:
+            agent.silent = False
+        await world.passes(30.0)
+        assert not any(agent.executed for agent in world.agents)
+        world.operators[0].feeds[BACKUPS].go_on()
+        await world.passes(10.0)
