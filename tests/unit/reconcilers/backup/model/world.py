@@ -47,7 +47,7 @@ class World(Cluster):
         self.author: Operator | None = None  # of the write that is being made
         self.broken: list[str] = []
         self.overlapped = False  # two operators were at work at once
-        self.disturbed: dict[str, float] = {}  # likewise: when a request to it last went wrong
+        self.disturbed: dict[str, float] = {}  # by pod: when a request to its agent last went wrong
         self.stopped: list[Callable[[str, str], None]] = []  # told pod and operation when a DELETE arrives
         self.late = False  # what arrives now, nobody waits for any more
         self.lag = 0.0  # seconds by which operators hear late of a backup
