@@ -3,8 +3,9 @@
 Expected flow: ``add`` before the first side effect; when ``metadata.deletionTimestamp`` is set, clean up, then
 ``remove``. Both take the object as last seen and do nothing when it already is as wanted.
 
-Guarantees: nobody else's finalizer is ever touched, and nothing at all when the object was recreated or its
-finalizers changed meanwhile: the patch tests both, that is Conflict, and the next reconcile sees the new state.
+Guarantees: nobody else's finalizer is ever touched. Nothing is added when the object was recreated or its finalizers
+changed meanwhile, and nothing removed when anything of it changed: what is to be cleaned up may be another thing by
+then. The patch tests it, that is Conflict, and the next reconcile sees the new state.
 
 Assumptions: clean-up is idempotent, and tolerates that nothing was ever made (``add`` succeeded, then a crash).
 
@@ -46,6 +47,7 @@ async def remove(client: Client, resource: Resource, obj: HasMetadata, name: str
     path = f"/metadata/finalizers/{present.index(name)}"
     patch: list[dict[str, Any]] = [
         {"op": "test", "path": "/metadata/uid", "value": obj.metadata.uid},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": obj.metadata.resource_version},
         {"op": "test", "path": path, "value": name},
         {"op": "remove", "path": path},
     ]

@@ -68,11 +68,13 @@ class StatusWriter(Generic[T]):
             return RequeueAfter(wait, "the next slot for progress")
         for name, value in (stamp or {}).items():
             setattr(new, name, value)
-        body = await self._client.patch_status(
-            self._resource, key, msgspec.to_builtins(new), uid=meta.uid, resource_version=meta.resource_version
-        )
+        try:
+            body = await self._client.patch_status(
+                self._resource, key, msgspec.to_builtins(new), uid=meta.uid, resource_version=meta.resource_version
+            )
+        finally:  # an answer that is lost may be that of a write
+            self._at[key] = self._clock.monotonic()
         self._current.wrote(obj, msgspec.convert(body, self._kind))
-        self._at[key] = self._clock.monotonic()
         for type_, reason, message in events:
             self._recorder.event(self._resource, obj, type_, reason, message)
         return outcome

@@ -263,7 +263,7 @@ class BackupReconciler:
             if run.ended:
                 await self._deletion.ended(run)
         old, new = run.backup.status, run.status
-        return await self._status.save(
+        outcome = await self._status.save(
             run.backup,
             old,
             new,
@@ -272,6 +272,9 @@ class BackupReconciler:
             events=run.events,
             stamp={"operator_session": self._session},
         )
+        if run.ended:
+            self._nodes.forget(run.key)  # now: the watch may take its time to say so
+        return outcome
 
     def _forget(self, key: Key) -> None:
         self._nodes.forget(key)

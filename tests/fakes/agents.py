@@ -174,6 +174,7 @@ class FakeAgent:
     def lose_volume(self) -> None:
         for running in self.journal.values():
             running.drop()
+            running.wake()
         self.journal.clear()
         self.withdrawn.clear()
         self.snapshots.clear()
@@ -215,6 +216,8 @@ class FakeAgent:
             running.cancel()
             return 200, running.operation
         await running.wait(int(query.get("since", 0)), float(query.get("wait", 0)))
+        if operation_id not in self.journal:
+            raise Refusal(404, f"there is no operation {operation_id} here", "UnknownOperation")
         return 200, running.operation
 
     def _put(self, operation_id: str, request: OperationRequest) -> tuple[int, Operation]:
@@ -445,6 +448,10 @@ class Running:
 
     def _bump(self) -> None:
         self.operation.revision = max(self.operation.revision + 1, int(self._clock.monotonic() * 1000) + 1)
+        self.wake()
+
+    def wake(self) -> None:
+        """Those who wait for it look at it again."""
         for changed in self._waiting:
             if not changed.done():
                 changed.set_result(None)

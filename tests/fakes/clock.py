@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+_AT_ONCE = 10_000  # timers of one moment
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -87,9 +88,12 @@ class FakeClock:
     async def advance(self, seconds: float) -> None:
         """Passes ``seconds``, running each timer at its time and letting the tasks settle after each."""
         await settle()
-        end = self._elapsed + seconds
+        end, at_once = self._elapsed + seconds, 0
         while self._timers and self._timers[0][0] <= end + 1e-9:
             due, _, timer = heapq.heappop(self._timers)
+            at_once = at_once + 1 if due <= self._elapsed else 0
+            if at_once > _AT_ONCE:
+                raise AssertionError("time does not pass: each timer begins another one")
             self._elapsed = max(self._elapsed, due)
             if timer.callback is not None:
                 timer.callback()

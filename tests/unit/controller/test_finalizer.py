@@ -52,6 +52,16 @@ async def test_what_changed_meanwhile_conflicts() -> None:
     assert present(client) == [OURS, "other"]
 
 
+async def test_nothing_is_removed_when_something_else_changed() -> None:
+    """What is to be cleaned up may be another thing by then."""
+    client = FakeClient()
+    old = await made(client, OURS)
+    await client.patch(CONFIGMAPS, KEY, {"data": {"policy": "Delete"}})
+    with pytest.raises(Conflict):
+        await finalizer.remove(client, CONFIGMAPS, old, OURS)  # type: ignore[arg-type]
+    assert present(client) == [OURS]
+
+
 async def test_remove_from_what_is_gone() -> None:
     client = FakeClient()
     old = await made(client, OURS)

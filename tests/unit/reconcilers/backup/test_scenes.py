@@ -9,9 +9,11 @@ from agent.protocol import Kind
 from reconcilers import labels
 from reconcilers.api.backup import BACKUPS, CassandraBackup
 from tests.fakes.agents import DENIED
+from tests.unit.reconcilers.backup.model.cluster import key_of
+from tests.unit.reconcilers.backup.model.fates import Fate
 from tests.unit.reconcilers.backup.model.invariants import Invariants
-from tests.unit.reconcilers.backup.model.operator import Fate
-from tests.unit.reconcilers.backup.model.world import World, key_of
+from tests.unit.reconcilers.backup.model.steps import delete_datacenter
+from tests.unit.reconcilers.backup.model.world import World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -137,3 +139,75 @@ async def test_an_operation_that_somebody_else_cancels_fails_the_backup() -> Non
         status = await until(world, "Uploading")
         world.agents["foo-0"].journal[f"{status.metadata.uid}.backup.1"].cancel()
         assert (await until(world, "Failed")).status.reason == "OperationCancelled"
+
+
+async def test_a_wish_to_delete_the_data_is_heard_while_the_object_goes() -> None:
+    async with scene() as world:
+        await world.create_backup("backup", FOO)
+        await until(world, "Completed")
+        await world.passes(10.0)
+        world.calls.plan(0, Fate.HANGS)  # the finalizer's patch
+        await world.server.delete(BACKUPS, key_of("backup"))
+        await world.passes(1.0)
+        await world.server.patch(BACKUPS, key_of("backup"), {"spec": {"deletionPolicy": "Delete"}})
+        await world.passes(60.0)
+        assert not world.backups()
+        assert not world.agents.bucket.records
+
+
+async def test_a_request_that_comes_after_its_cancellation_begins_nothing() -> None:
+    async with scene() as world:
+        await world.create_backup("backup", FOO)
+        await until(world, "Snapshotting")
+        world.starts.plan(0, Fate.DIES_LATE)
+        await world.passes(3.5)
+        await cancel(world)
+        await until(world, "Cancelled")
+        await world.passes(20.0)
+        assert any("comes to foo-0 at last" in line for line in world.told)
+        assert not world.agents["foo-0"].of_kind(Kind.SNAPSHOT)
+
+
+async def test_a_backup_that_is_shown_once_more_gets_no_helper() -> None:
+    """Its finalizer is removed and its helper pod is gone, and the store has heard of the pod alone."""
+    async with scene() as world:
+        world.lag = 4.0
+        world.kill(world.operators[0])
+        await world.passes(3.0)
+        await world.create_backup("backup", FOO, deletionPolicy="Delete")
+        await until(world, "Completed")
+        await delete_datacenter(world, 0, 0)
+        await world.server.delete(BACKUPS, key_of("backup"))
+        await world.passes(60.0)
+        assert not world.backups()
+        assert sum("helper pod" in line for line in world.told) == 1
+
+
+async def test_a_write_whose_answer_is_lost_has_its_slot() -> None:
+    async with scene() as world:
+        world.agents.script(Kind.BACKUP, seconds=60.0)
+        await world.create_backup("backup", FOO)
+        await until(world, "Uploading")
+        await world.passes(7.0)
+        world.calls.plan(0, Fate.LOST)
+        world.requests.plan(0, Fate.REFUSED)  # which wakes it, with other counters
+        await until(world, "Completed")
+        assert any("answer is lost" in line for line in world.told)
+
+
+async def test_no_agent_is_asked_any_more_when_the_end_is_written() -> None:
+    """The watch stands still, and does not tell of the end."""
+    async with scene() as world:
+        for agent in world.agents:
+            agent.silent = True
+        partial = {"nodeFailurePolicy": "AllowPartial", "minNodes": 1}
+        await world.create_backup("backup", FOO, nodeProgressDeadlineSeconds=60, **partial)
+        await until(world, "Snapshotting")
+        world.operators[0].feeds[BACKUPS].stalled = True
+        await until(world, "Failed")
+        for agent in world.agents:
+            agent.silent = False
+        await world.passes(30.0)
+        assert not any(agent.executed for agent in world.agents)
+        world.operators[0].feeds[BACKUPS].go_on()
+        await world.passes(10.0)

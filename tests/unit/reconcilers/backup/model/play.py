@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from controller.clock import rfc3339
 from reconcilers.api.restore import RESTORES
-from reconcilers.backup import status as said
+from tests.unit.reconcilers.backup.model.cluster import key_of
 from tests.unit.reconcilers.backup.model.invariants import Invariants
 from tests.unit.reconcilers.backup.model.steps import HARMLESS, STEPS, back_up
-from tests.unit.reconcilers.backup.model.world import World, key_of
+from tests.unit.reconcilers.backup.model.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reconcilers.api.backup import CassandraBackup
-
 _LOOK = 5.0
+_LAGS = (0.0, 0.0, 0.3, 4.0)  # seconds
 _SLACK = 400.0  # seconds: what is left of a backoff, of a request that hangs, of a clear
 _LAST = 20.0  # seconds in which an ended backup gives back what it holds
 _PATIENCE = 600.0  # of a deletion that nobody can do
 
 
-async def play(first: tuple[int, int], steps: Sequence[tuple[str, int, int]]) -> World:
-    """``first`` says what the first backup is like. Raises BrokenRuleError."""
+async def play(first: tuple[int, int, int], steps: Sequence[tuple[str, int, int]]) -> World:
+    """``first``: what the first backup is like, and what the world is. Raises BrokenRuleError."""
     world = World()
+    *kind, way = first
+    world.schedulable, world.lag = way % 3 > 0, _LAGS[way // 2 % 4]
     rules = Invariants(world)
     try:
         await world.datacenter("foo", 2)
         await world.datacenter("bar", 1)
         world.lead()
-        await back_up(world, *first)
+        await back_up(world, *kind)
         for name, a, b in steps:
             world.hurt = world.hurt or STEPS[name] not in HARMLESS
             await STEPS[name](world, a, b)
             await world.passes(0.0)
             world.check()
-        await _peace(world, silence=len(steps) % 2 == 0)
-        await _wait(world)
+        await _peace(world, silence=way % 2 == 0)
+        await _wait(world, rules)
         rules.at_the_end()
         world.check()
     finally:
@@ -50,13 +50,14 @@ async def _peace(world: World, *, silence: bool) -> None:
     world.say("peace")
     world.calls.clear()
     world.requests.clear()
+    world.starts.clear()
+    world.lag = 0.0
     for operator in world.living()[:-1]:
         operator.end()
     if not world.living():
         world.lead()
     for feed in world.living()[0].feeds.values():
-        feed.stalled = False
-        feed.catch_up()
+        feed.go_on()
     for agent in world.agents:
         agent.silent = agent.silent and silence
     for body in world.found(RESTORES):
@@ -66,13 +67,14 @@ async def _peace(world: World, *, silence: bool) -> None:
     await world.passes(0.0)
 
 
-async def _wait(world: World) -> None:
+async def _wait(world: World, rules: Invariants) -> None:
     """Each backup ends within its own deadlines; what was deleted goes."""
     peace = world.clock.monotonic()
     while open_ := [b for b in world.backups() if not b.ended or b.metadata.deletion_timestamp]:
         now = world.clock.monotonic()
         for backup in open_:
-            _progress(world, backup, peace)
+            if not backup.ended:
+                rules.in_peace(backup, peace)
             spec, status = backup.spec, backup.status
             if status.start_time:
                 limit = world.since(status.start_time) + spec.active_deadline_seconds
@@ -87,12 +89,3 @@ async def _wait(world: World) -> None:
         world.check()
         await world.passes(_LOOK)
     await world.passes(_LAST)
-
-
-def _progress(world: World, backup: CassandraBackup, peace: float) -> None:
-    """A node that stands still is given up in time; ``peace`` is when it began."""
-    limit = backup.spec.node_progress_deadline_seconds + _SLACK
-    for node in backup.status.nodes:
-        still = world.clock.monotonic() - max(peace, world.since(node.last_progress_time or rfc3339(world.clock.now())))
-        if node.phase in (said.SNAPSHOTTING, said.UPLOADING, said.VERIFYING) and still > limit:
-            world.breaks(f"backup {backup.metadata.name}: {node.pod} stands still since {node.last_progress_time}")

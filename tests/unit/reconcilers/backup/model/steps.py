@@ -12,8 +12,9 @@ from reconcilers.api.backup import BACKUPS
 from reconcilers.api.datacenter import DATACENTERS
 from reconcilers.api.restore import RESTORES
 from tests.fakes.agents import DENIED, THROTTLED, FakeAgent
-from tests.unit.reconcilers.backup.model.operator import KINDS, Fate
-from tests.unit.reconcilers.backup.model.world import key_of
+from tests.unit.reconcilers.backup.model.cluster import key_of
+from tests.unit.reconcilers.backup.model.fates import TO_AGENT, TO_SERVER, Fate
+from tests.unit.reconcilers.backup.model.feed import KINDS
 
 if TYPE_CHECKING:
     from tests.unit.reconcilers.backup.model.world import World
@@ -30,12 +31,13 @@ _KINDS = (
     Kind.CLEAR_SNAPSHOTS,
     Kind.BACKUP,
     Kind.SNAPSHOT,
-    Kind.COMMIT,
+    Kind.VERIFY,
 )
 _OVERLAP = 20.0  # seconds: longer than a Lease
 _DEADLINES = ((600, 1200, 150), (600, 1200, 150), (25, 60, 20), (100, 30, 40))  # to start, in all, without progress
 _WISHES: tuple[dict[str, Any], ...] = (
-    {}, {"nodeFailurePolicy": "AllowPartial", "minNodes": 1}, {"verify": "Hash"}, {"nodeFailurePolicy": "AllowPartial"},
+    {}, {"nodeFailurePolicy": "AllowPartial", "minNodes": 1}, {"verify": "Hash"},
+    {"nodeFailurePolicy": "AllowPartial", "minNodes": 1, "verify": "Hash"},
     {"ttlSecondsAfterFinished": 30, "deletionPolicy": "Delete"},
     {"nodeFailurePolicy": "AllowPartial", "minNodes": "50%", "verify": "Hash"},
 )  # fmt: skip
@@ -82,6 +84,14 @@ async def delete(world: World, a: int, _b: int) -> None:
     if name := _one([body["metadata"]["name"] for body in world.found(BACKUPS)], a):
         world.say(f"somebody deletes backup {name}")
         await world.server.delete(BACKUPS, key_of(name))
+
+
+async def clear_up(world: World, a: int, b: int) -> None:
+    """A backup goes with its data; before, perhaps, its datacenters."""
+    await _edit(world, a, {"deletionPolicy": "Delete"})
+    for number in range(b % 3):
+        await delete_datacenter(world, number, b)
+    await delete(world, a, b)
 
 
 async def relabel(world: World, a: int, b: int) -> None:
@@ -144,8 +154,10 @@ async def restart(world: World, a: int, b: int) -> None:
         world.say(f"{agent.pod} loses its volume")
         agent.lose_volume()
     elif (builtin.PODS, key_of(agent.pod)) in world.server.objects:
-        world.say(f"{agent.pod}'s agent is restarted")
-        agent.restart()
+        times = 3 if b % 4 == 2 else 1
+        world.say(f"{agent.pod}'s agent is restarted, {times} times")
+        for _ in range(times):
+            agent.restart()
 
 
 async def pod(world: World, a: int, b: int) -> None:
@@ -191,18 +203,25 @@ async def second(world: World, a: int, _b: int) -> None:
 async def call(world: World, a: int, b: int) -> None:
     """A request to the API server, soon; or some in a row, at once."""
     for after in [a] if a < 4 else range(a - 2):
-        world.calls.plan(after, tuple(Fate)[b])
+        world.calls.plan(after, TO_SERVER[b])
 
 
 async def request(world: World, a: int, b: int) -> None:
-    """A request to an agent, soon."""
-    world.requests.plan(a, tuple(Fate)[b])
+    """A request to an agent, soon; or some in a row, at once."""
+    for after in [a] if a < 6 else range(a - 3):
+        world.requests.plan(after, TO_AGENT[b])
+
+
+async def late(world: World, a: int, b: int) -> None:
+    """The next requests that are to begin something come when nobody waits for them any more."""
+    for after in range(1 + a % 4):
+        world.starts.plan(after, (Fate.LATE, Fate.DIES_LATE)[b % 2])
 
 
 async def stall(world: World, a: int, b: int) -> None:
     """A watch stands still."""
     if living := world.living():
-        feed = living[b % len(living)].feeds[tuple(KINDS)[a % len(KINDS)]]
+        feed = living[b % len(living)].feeds[(BACKUPS, *KINDS)[a % 5]]
         feed.stalled = True
         world.say(f"the watch of {feed.resource.plural} stands still")
 
@@ -214,8 +233,7 @@ async def catch_up(world: World, a: int, b: int) -> None:
             if b % 2:
                 feed.catch_up(a)
             else:
-                feed.stalled = False
-                feed.catch_up()
+                feed.go_on()
 
 
 def _agent(world: World, number: int) -> FakeAgent:
@@ -235,9 +253,9 @@ async def _edit(world: World, number: int, spec: dict[str, Any]) -> None:
 
 WEIGHTS = {
     passes: 22, call: 7, request: 5, kill: 2, back_up: 4, mishap: 4, everywhere: 2, stall: 2, catch_up: 2, silence: 3,
-    restart: 3, pod: 2, cancel: 2, delete: 2, edit: 1, second: 2, depose: 1, relabel: 1, restore: 1,
-    delete_datacenter: 1,
+    restart: 3, pod: 2, cancel: 2, delete: 1, clear_up: 2, late: 3, edit: 1, second: 2, depose: 1, relabel: 1,
+    restore: 1, delete_datacenter: 1,
 }  # fmt: skip
 STEPS: dict[str, Step] = {step.__name__: step for step in WEIGHTS}
 DRAWN = [step.__name__ for step, weight in WEIGHTS.items() for _ in range(weight)]
-HARMLESS = frozenset({passes, call, request, kill, back_up, stall, catch_up, second, depose, restore})
+HARMLESS = frozenset({passes, call, request, kill, back_up, stall, catch_up, second, depose, restore, late})

@@ -1,9 +1,11 @@
-"""Datacenters, agents, a bucket, an API server and operators, all of them fake but for what the operators run."""
+"""A cluster, a bucket and operators, all of them fake but for what the operators run."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -12,20 +14,21 @@ from controller.clock import parse_rfc3339
 from controller.objects import raw_object
 from controller.resource import Key
 from reconcilers import labels
+from reconcilers.agents import AgentUnreachable
 from reconcilers.api.backup import BACKUPS, CassandraBackup
-from reconcilers.api.datacenter import DATACENTERS
-from reconcilers.api.restore import RESTORES
 from reconcilers.identity import MasterKey
-from tests.api.crds.objects import body as least_body
-from tests.fakes.agents import FakeAgents
-from tests.fakes.apiserver import FakeApiServer
-from tests.fakes.clock import FakeClock, settle
-from tests.unit.reconcilers.backup.model.operator import KINDS, Fates, Operator
+from tests.fakes.clock import settle
+from tests.unit.reconcilers.backup.model.cluster import NAMESPACE, Cluster, key_of
+from tests.unit.reconcilers.backup.model.fates import Fates
+from tests.unit.reconcilers.backup.model.feed import KINDS
+from tests.unit.reconcilers.backup.model.operator import Operator
 
 if TYPE_CHECKING:
-    from controller.resource import Resource
+    from collections.abc import Callable
 
-NAMESPACE = "ns"
+    from controller.resource import Resource
+    from reconcilers.agents import Address
+
 Object = dict[str, Any]
 
 
@@ -33,35 +36,34 @@ class BrokenRuleError(AssertionError):
     """With all that happened before it."""
 
 
-class World:
+class World(Cluster):
     def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.server = FakeApiServer(self.clock)
-        self.agents = FakeAgents(self.clock)
-        self.calls, self.requests = Fates(), Fates()
+        super().__init__()
+        self.calls, self.requests, self.starts = Fates(), Fates(), Fates()  # ``starts`` is of PUTs to agents alone
         self.operators: list[Operator] = []
         self.master: Any = MasterKey(b"m" * 32)
         self.recorder: Any = _Recorder(self)
         self.log: Any = _Log(self)
         self.author: Operator | None = None  # of the write that is being made
-        self.told: list[str] = []
         self.broken: list[str] = []
         self.overlapped = False  # two operators were at work at once
-        self.unreachable: dict[str, float] = {}  # by pod: when its agent was last out of an operator's reach
+        self.disturbed: dict[str, float] = {}  # by pod: when a request to its agent last went wrong
+        self.stopped: list[Callable[[str, str], None]] = []  # told pod and operation when a DELETE arrives
+        self.late = False  # what arrives now, nobody waits for any more
+        self.lag = 0.0  # seconds by which operators hear late of a backup
         self.hurt = False  # something happened that may fail a backup
         self._decoded: dict[tuple[Resource, Key, str], Any] = {}
         self.pause = 2.0  # seconds until another operator leads
-        self._born = self._names = 0
-        self._addresses = 0
+        self._born = 0
 
     # what is told of it
 
-    def say(self, text: str) -> None:
-        self.told.append(f"{self.clock.monotonic():7.1f}  {text}")
-
     def breaks(self, rule: str) -> None:
+        """And nothing more happens."""
         self.say(f"BROKEN: {rule}")
         self.broken.append(rule)
+        for operator in self.operators:
+            operator.end()
 
     def check(self) -> None:
         if self.broken:
@@ -92,7 +94,7 @@ class World:
         operator.end()
 
         def another() -> None:
-            if not self.living():
+            if not self.living() and not self.broken:
                 self.lead()
 
         self.clock.call_later(self.pause if pause is None else pause, another)
@@ -109,9 +111,31 @@ class World:
     async def end(self) -> None:
         for operator in self.operators:
             operator.end()
-        tasks = [task for operator in self.operators for task in operator.tasks]
+        tasks = [*self._deeds, *(task for operator in self.operators for task in operator.tasks)]
         await asyncio.gather(*tasks, return_exceptions=True)
         await settle()
+
+    # what comes to agents
+
+    async def to_agent(self, address: Address, method: str, path: str, **named: Any) -> tuple[int, bytes]:
+        if method == "DELETE":
+            for hear in self.stopped:
+                hear(address.pod, unquote(path.rpartition("/")[2]))
+        return await self.agents.request(address, method, path, **named)
+
+    async def to_agent_late(self, address: Address, method: str, path: str, **named: Any) -> None:
+        self.say(f"the {method} of {path} comes to {address.pod} at last")
+        self.late = True
+        try:
+            with suppress(AgentUnreachable):
+                await self.to_agent(address, method, path, **named)
+        finally:
+            self.late = False
+
+    def answers_since(self, pod: str) -> float:
+        """For so many seconds, where anybody asks."""
+        wrong = max(self.unreachable.get(pod, -1e9), self.disturbed.get(pod, -1e9))
+        return 0.0 if pod in self.out_of_reach() else self.clock.monotonic() - wrong
 
     # what there is
 
@@ -123,9 +147,6 @@ class World:
             copy = msgspec.json.decode(msgspec.json.encode(body))
             self._decoded[version] = raw_object(copy) if kind is None else msgspec.convert(copy, kind)
         return self._decoded[version]
-
-    def found(self, resource: Resource) -> list[Object]:
-        return [body for (kind, _), body in self.server.objects.items() if kind == resource]
 
     def backups(self) -> list[CassandraBackup]:
         return [self.decoded(BACKUPS, _key(body), body) for body in self.found(BACKUPS)]
@@ -155,63 +176,6 @@ class World:
                 found.append(agent.pod)
         return found
 
-    # what people and Kubernetes do
-
-    def name(self, kind: str = "backup") -> str:
-        self._names += 1
-        return f"{kind}-{self._names}"
-
-    async def datacenter(self, name: str, replicas: int) -> None:
-        body = least_body(DATACENTERS, name, replicas=replicas)
-        body["metadata"]["namespace"] = NAMESPACE
-        body["status"] = {"clusterName": f"{name}-cluster", "datacenterName": f"{name}-dc"}
-        await self.server.create(DATACENTERS, body)
-        for number in range(replicas):
-            await self.pod(f"{name}-{number}")
-
-    async def pod(self, name: str) -> None:
-        """It comes, and its agent at a new address on the volume that the last one had."""
-        datacenter = self.server.objects.get((DATACENTERS, key_of(name.rpartition("-")[0])))
-        if datacenter is None or (builtin.PODS, key_of(name)) in self.server.objects:
-            return
-        self._addresses += 1
-        ip = f"10.0.0.{self._addresses}"
-        own = {
-            labels.OPERATOR: labels.OPERATOR_VALUE,
-            labels.SEED_DATACENTER: datacenter["metadata"]["name"],
-            labels.DATACENTER: datacenter["metadata"]["name"],
-            labels.DATACENTER_UID: datacenter["metadata"]["uid"],
-            labels.RACK: labels.DEFAULT_RACK,
-            "app": "cassandra",
-        }
-        known = any(agent.pod == name for agent in self.agents)
-        self.agents.add(name, ip)
-        if known:
-            self.agents[name].restart()
-        await self.server.create(
-            builtin.PODS,
-            {
-                "metadata": {"namespace": NAMESPACE, "name": name, "labels": own},
-                "spec": {"containers": [{"name": labels.CASSANDRA_CONTAINER}, {"name": labels.SIDECAR_CONTAINER}]},
-                "status": {"podIP": ip, "conditions": [{"type": "Ready", "status": "True"}]},
-            },
-        )
-
-    async def lose_pod(self, name: str) -> None:
-        if await self.server.delete(builtin.PODS, key_of(name)):
-            self.agents.remove(name)
-            self.unreachable[name] = self.clock.monotonic()
-
-    async def create_backup(self, name: str, own: dict[str, str], **spec: Any) -> None:
-        body = least_body(BACKUPS, name, **spec)
-        body["metadata"] |= {"namespace": NAMESPACE, "labels": own}
-        await self.server.create(BACKUPS, body)
-
-    async def create_restore(self, name: str, datacenter: str) -> None:
-        body = least_body(RESTORES, name, datacenter=datacenter)
-        body["metadata"]["namespace"] = NAMESPACE
-        await self.server.create(RESTORES, body)
-
     def since(self, moment: str) -> float:
         """RFC 3339 to the clock's seconds."""
         return (parse_rfc3339(moment) - self.clock.now()).total_seconds() + self.clock.monotonic()
@@ -235,10 +199,6 @@ class _Log:
 
     def warning(self, text: str, **_fields: object) -> None:
         self._world.breaks(text)
-
-
-def key_of(name: str) -> Key:
-    return Key(NAMESPACE, name)
 
 
 def _key(body: Object) -> Key:
