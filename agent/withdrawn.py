@@ -48,8 +48,8 @@ class Withdrawn:
         before, many = clock.wall() - KEEP, len(self._since) - MOST
         for number, (operation_id, since) in enumerate(list(self._since.items())):
             if since < before or number < many:
-                del self._since[operation_id]
-                await asyncio.to_thread(files.remove, self._path(operation_id))
+                self._since.pop(operation_id, None)
+                await asyncio.to_thread(_remove, self._path(operation_id))
 
     def _load(self) -> dict[str, float]:
         """Of ours: on a volume that was moved or copied the same ids name another node's work."""
@@ -61,10 +61,18 @@ class Withdrawn:
                 log.warning("a withdrawn operation cannot be read", path=str(path), error=str(error))
                 owner, since = self._owner, clock.wall()
             if owner and self._owner and owner != self._owner:
-                files.remove(path)
+                _remove(path)
             else:
                 found[path.name.removesuffix(_SUFFIX)] = since
         return dict(sorted(found.items(), key=lambda one: one[1]))
 
     def _path(self, operation_id: str) -> Path:
         return self._directory / f"{operation_id}{_SUFFIX}"
+
+
+def _remove(path: Path) -> None:
+    """A disk that lets nothing go has it removed another time: the agent has other work."""
+    try:
+        files.remove(path)
+    except OSError as error:
+        log.warning("a withdrawn operation stays on disk", path=str(path), error=str(error))

@@ -83,7 +83,7 @@ async def test_what_only_the_agent_can_refuse(world: World) -> None:
 
 async def test_an_agent_that_is_too_old_for_it(world: World) -> None:
     """It would have backed up everything. The one that was asked first is newer: the others clear what they took."""
-    await world.datacenter()
+    await world.datacenter(replicas=2)
     refusal = Refusal(400, "the agent is older than who asks", "AgentTooOld")
     world.agents[FIRST.replace("-0", "-1")].answers["PUT"] = refusal
     await world.backup(tables=["ks.t"])

@@ -127,6 +127,19 @@ async def test_a_full_disk_does_not_let_it_begin(tmp_path: Path, monkeypatch: py
         assert await refused(process, "a")
 
 
+async def test_a_disk_that_lets_nothing_go_stops_no_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stuck(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    async with Process(tmp_path) as process:
+        await withdraw(process, "a")
+        monkeypatch.setattr(files, "remove", stuck)
+        monkeypatch.setattr(withdrawn, "KEEP", -1.0)
+        await asyncio.gather(process.operations.prune(), process.operations.prune())
+        assert not await refused(process, "a"), "too old"
+    assert names(tmp_path) >= {"a.withdrawn"}
+
+
 async def test_an_id_that_is_none_is_told_so(tmp_path: Path) -> None:
     async with Process(tmp_path) as process:
         with pytest.raises(AgentError, match="must be 1 to 200 of"):
