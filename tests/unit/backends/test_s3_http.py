@@ -110,17 +110,18 @@ async def got(direct: Direct, method: str = "GET", body: bytes = b"") -> tuple[i
         return answer.status, b"".join([piece async for piece in answer.chunks()])
 
 
-async def poured(direct: Direct, taken: bytearray) -> None:
+async def poured(direct: Direct, taken: bytearray | Room) -> None:
     """Into ``taken``, which after each step and an error is what the sink is said to have got."""
     told = 0
+    sink, found = (taken, taken.taken) if isinstance(taken, Room) else (taken.extend, taken)
     async with (
         direct.request("GET", "/key?x=1", {"host": "h"}) as answer,
-        aclosing(answer.pour(taken.extend)) as counts,
+        aclosing(answer.pour(sink)) as counts,
     ):
         async for count in counts:
             assert count
             told += count
-            assert told == len(taken)
+            assert told == len(found)
 
 
 def always(*answers: bytes) -> Handler:
@@ -215,6 +216,63 @@ async def test_a_pour_that_breaks_off_has_told_of_all_that_came(
         with pytest.raises(sdk.ConnectionClosedError):
             await poured(direct, taken)
     assert taken == came
+
+
+class Room:
+    """A sink with ``size`` bytes of room, which is used up to its end and then again."""
+
+    def __init__(self, size: int) -> None:
+        self._memory = memoryview(bytearray(size))
+        self._held = 0
+        self.taken = bytearray()
+        self.copied = 0
+
+    def room(self) -> memoryview | None:
+        return self._memory[self._held :]
+
+    def __call__(self, data: bytes | memoryview, /) -> None:
+        with memoryview(data) as view:
+            if view.obj is self._memory.obj:
+                assert view == self._memory[self._held : self._held + len(view)]
+            else:
+                self.copied += len(view)
+            self.taken += view
+            self._held = (self._held + len(view)) % len(self._memory)
+
+
+@pytest.mark.parametrize("size", [1000, 300_000, 8 << 20])
+@pytest.mark.parametrize("chunk", [0, 7000, 1 << 20])
+async def test_a_body_goes_into_the_room_of_a_sink(serving: Serving, size: int, chunk: int) -> None:
+    """All but what came together with the headers, or with the frame of a chunk."""
+    data = random.Random(size).randbytes((3 << 20) + 17)
+    answer = b"Content-Length: %d\r\n\r\n%b" % (len(data), data)
+    if chunk:
+        pieces = [data[at : at + chunk] for at in range(0, len(data), chunk)]
+        framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        answer = b"Transfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n" % framed
+    async with serving(always(b"HTTP/1.1 200 OK\r\n" + answer)) as (direct, connections):
+        for _ in range(2):
+            sink = Room(size)
+            await poured(direct, sink)
+            assert sink.taken == data
+            if not chunk:
+                assert sink.copied <= 64 << 10
+    assert len(connections) == 1, "the body was taken to its end"
+
+
+async def test_what_came_before_a_break_is_in_the_room(serving: Serving) -> None:
+    data = random.Random(1).randbytes(200_000)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n" + data)
+        await writer.drain()
+
+    async with serving(handler) as (direct, _):
+        sink = Room(150_000)
+        with pytest.raises(sdk.ConnectionClosedError):
+            await poured(direct, sink)
+    assert sink.taken == data
 
 
 async def test_what_answers_a_head_has_no_body(serving: Serving) -> None:
