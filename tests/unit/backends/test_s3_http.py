@@ -15,7 +15,9 @@ from botocore import exceptions as sdk
 from backends import s3_direct
 from backends.s3_direct import Direct
 from backends.s3_http import CHUNK, Connection, Server
+from backends.streams import Guarded
 from tests.contract import certificates
+from tests.fakes.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -218,28 +220,6 @@ async def test_a_pour_that_breaks_off_has_told_of_all_that_came(
     assert taken == came
 
 
-class Room:
-    """A sink with ``size`` bytes of room, which is used up to its end and then again."""
-
-    def __init__(self, size: int) -> None:
-        self._memory = memoryview(bytearray(size))
-        self._held = 0
-        self.taken = bytearray()
-        self.copied = 0
-
-    def room(self) -> memoryview | None:
-        return self._memory[self._held :]
-
-    def __call__(self, data: bytes | memoryview, /) -> None:
-        with memoryview(data) as view:
-            if view.obj is self._memory.obj:
-                assert view == self._memory[self._held : self._held + len(view)]
-            else:
-                self.copied += len(view)
-            self.taken += view
-            self._held = (self._held + len(view)) % len(self._memory)
-
-
 @pytest.mark.parametrize("size", [1000, 200_000, 8 << 20])
 @pytest.mark.parametrize("chunk", [0, 7000, 300_000])
 async def test_a_body_goes_into_the_room_of_a_sink(serving: Serving, size: int, chunk: int) -> None:
@@ -258,6 +238,16 @@ async def test_a_body_goes_into_the_room_of_a_sink(serving: Serving, size: int, 
             if not chunk:
                 assert sink.copied <= 64 << 10
     assert len(connections) == 1, "the body was taken to its end"
+
+
+def test_a_guarded_sink_has_the_room_of_its_own() -> None:
+    sink = Room(10)
+    room = Guarded(sink).room()
+    assert room is not None
+    room[:3] = b"abc"
+    Guarded(sink)(room[:3])
+    assert (sink.taken, sink.copied) == (b"abc", 0)
+    assert Guarded(bytearray().extend).room() is None
 
 
 async def test_what_came_before_a_break_is_in_the_room(serving: Serving) -> None:
