@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent.staged import Staged
 
-BUFFER = 1 << 20  # bytes written at once
+BUFFER = 2 << 20  # bytes written at once; half of that cost a tenth more of a restore's CPU
 
 
 class Buffers:
