@@ -1,7 +1,7 @@
 """Ranges of large files on their way to the disk, past the page cache where the file system lets them.
 
-Copying into the page cache, finding pages for it and writing them back cost a third of a restore's CPU, and nobody reads
-what was restored until Cassandra starts. Blocks where it is not ``async``.
+Copying into the page cache, finding pages for it and writing them back cost a third of a restore's CPU, and nobody
+reads what was restored until Cassandra starts. Blocks where it is not ``async``.
 """
 
 from __future__ import annotations
