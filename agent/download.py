@@ -17,7 +17,8 @@ from agent import catalog, integrity
 from agent.catalog import DATA, Component
 from agent.errors import AgentError, Reason
 from agent.flow import side_by_side
-from agent.staged import BATCH, RangeWriter, Staged, Syncer, checksum, write_members
+from agent.ranges import Buffers, RangeWriter
+from agent.staged import BATCH, Staged, Syncer, checksum, write_members
 from backends.streams import closing
 from backends.threads import acquire, run
 
@@ -74,6 +75,7 @@ class Downloader:
         self._count = count
         self._done = done
         self._range = part
+        self._buffers = Buffers()
 
     async def fetch(self, large: Iterable[Wanted], small: Iterable[Run]) -> None:
         """Each file is whole or not there; the first error ends the rest. Corrupt, NotFound, OSError of a full disk."""
@@ -98,8 +100,9 @@ class Downloader:
         component = file.wanted.component
         length = min(file.range, component.size - offset)
         async with self._flow.slot(length):
-            writer = RangeWriter(component.name, await file.open(), offset)
-            await self._stream(file.wanted.key, component.offset + offset, length, writer)
+            with self._buffers.lent() as buffer:
+                writer = RangeWriter(component.name, await file.open(), offset, length, buffer)
+                await self._stream(file.wanted.key, component.offset + offset, length, writer)
         file.sums[offset] = writer.sums
         if (staged := file.release(self._store.name, self._root)) is not None:
             await syncer.add([staged], now=True)
@@ -107,7 +110,7 @@ class Downloader:
     async def _stream(self, key: str, offset: int, length: int, writer: RangeWriter) -> None:
         counted = 0
         try:
-            stream = self._store.pour(self._root + key, writer.write, offset=offset, length=length)
+            stream = self._store.pour(self._root + key, writer, offset=offset, length=length)
             async with closing(stream) as counts:
                 async for count in counts:
                     await self._flow.bucket.take(count)
@@ -155,14 +158,13 @@ class _Large:
         self._opening = asyncio.Lock()
         self._staged: Staged | None = None
 
-    async def open(self) -> int:
-        """The descriptor."""
+    async def open(self) -> Staged:
         async with self._opening:
             if self._staged is None:
                 component = self.wanted.component
-                self._staged = await acquire(Staged.close, Staged, self.wanted.path, component.size, reserve=True)
+                self._staged = await acquire(Staged.close, Staged, self.wanted.path, component.size, large=True)
                 self._opened.add(self)
-        return self._staged.descriptor
+        return self._staged
 
     def release(self, store: str, root: str) -> Staged | None:
         """When the last range came: the file, or Corrupt."""

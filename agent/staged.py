@@ -7,15 +7,17 @@ them cost a few commits of the journal instead of a thousand. Blocks where it is
 from __future__ import annotations
 
 import asyncio
+import errno
+import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import structlog
 from isal.isal_zlib import crc32
 
 from agent.catalog import DATA, Component
-from agent.integrity import Sums
 from backends.checksums import crc32c
 
 if TYPE_CHECKING:
@@ -23,26 +25,48 @@ if TYPE_CHECKING:
 
 Member = tuple[Component, Path, int]  # and where it begins in what was read
 
+PAGE = mmap.PAGESIZE  # what memory, offset and length of a direct write are multiples of: enough for every device
 BATCH = 64  # small files that are synced together; each has its descriptor open until then
-_ADVISE = 4 << 20  # bytes between two calls; what is smaller than that may stay in the page cache
+ADVISE = 4 << 20  # bytes between two calls; what is smaller than that may stay in the page cache
 _SYNCERS = 4  # syncs that wait at once share a commit
 _AHEAD = 8  # syncs under way; beyond, the transfers wait for the disk
+_REFUSED = frozenset({errno.EINVAL, errno.EOPNOTSUPP})  # of a direct write, by file systems that have none
+
+log = structlog.get_logger(__name__)
 
 
 class Staged:
-    """A file under ``.part``. ``size`` bytes are reserved, so that a full disk is told before they are fetched."""
+    """A file under ``.part``. ``large``: ``size`` bytes are reserved, so that a full disk is told before they are
+    fetched, and it can be written past the page cache while it is ``direct``.
+    """
 
-    def __init__(self, path: Path, size: int, *, reserve: bool) -> None:
+    def __init__(self, path: Path, size: int, *, large: bool) -> None:
         self.path = path
         self._size = size
+        self.direct = False
+        self._direct = -1
         self._temporary = path.with_name(path.name + ".part")
         self.descriptor = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            if reserve:
+            if large:
                 os.posix_fallocate(self.descriptor, 0, size)
+                self._open_direct()
         except BaseException:
             self.close()
             raise
+
+    def write_direct(self, pages: memoryview, offset: int) -> int:
+        """Past the page cache. How many bytes that was: less than all where the file system refuses."""
+        done = 0
+        try:
+            while self.direct and done < len(pages):
+                with pages[done:] as left:
+                    done += os.pwrite(self._direct, left, offset + done)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            self._refused(error)
+        return done
 
     def flush(self) -> None:
         """Starts what ``publish`` waits for."""
@@ -51,40 +75,32 @@ class Staged:
     def publish(self) -> None:
         try:
             os.fsync(self.descriptor)
-            if self._size >= _ADVISE:
+            if self._size >= ADVISE:
                 os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             self.close()
         self._temporary.replace(self.path)
 
     def close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        for descriptor in (self.descriptor, self._direct):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.descriptor = self._direct = -1
 
+    def _open_direct(self) -> None:
+        """A descriptor of its own: what is not a whole page cannot be written with it."""
+        try:
+            self._direct = os.open(self._temporary, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
+            self.direct = True
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            self._refused(error)
 
-class RangeWriter:
-    """One range of one component, checksummed in the thread that writes it."""
-
-    def __init__(self, name: str, descriptor: int, offset: int) -> None:
-        self._name = name
-        self._descriptor = descriptor
-        self._start = self._position = offset
-        self._advised = offset
-        self._crc = 0
-
-    def write(self, data: bytes | memoryview) -> None:
-        self._crc = checksum(self._name, data, self._crc)
-        self._position += write_all(self._descriptor, data, self._position)
-        if self._position - self._advised >= _ADVISE:
-            # Starts what is dirty on its way to the disk, and drops what has got there.
-            os.posix_fadvise(self._descriptor, self._start, self._position - self._start, os.POSIX_FADV_DONTNEED)
-            self._advised = self._position
-
-    @property
-    def sums(self) -> Sums:
-        size = self._position - self._start
-        return Sums(size, 0, self._crc) if self._name == DATA else Sums(size, self._crc)
+    def _refused(self, error: OSError) -> None:
+        """Another range may be using the descriptor, so it stays until the end."""
+        self.direct = False
+        log.debug("the file goes through the page cache", path=str(self.path), error=str(error))
 
 
 def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> int:
@@ -102,7 +118,7 @@ def write_members(data: bytes | bytearray, members: Iterable[Member]) -> list[St
     view = memoryview(data)
     try:
         for component, path, offset in members:
-            files.append(Staged(path, component.size, reserve=False))
+            files.append(Staged(path, component.size, large=False))
             write_all(files[-1].descriptor, view[offset : offset + component.size], 0)
     except BaseException:
         for file in files:

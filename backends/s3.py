@@ -23,6 +23,7 @@ from backends.s3_list import pages
 from backends.s3_probe import Probe
 from backends.s3_send import Sender
 from backends.s3_wire import Refused, Wire
+from backends.streams import Guarded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -103,23 +104,14 @@ class S3Store:
 
     async def pour(self, key: str, sink: Sink, *, offset: int = 0, length: int | None = None) -> AsyncIterator[int]:
         """The thread that receives feeds the sink: the bytes are in its processor's cache."""
-        failure: Exception | None = None
-
-        def feed(data: bytes | memoryview) -> None:
-            nonlocal failure
-            try:
-                sink(data)
-            except Exception as error:
-                failure = error
-                raise
-
+        guarded = Guarded(sink)
         try:
-            async with aclosing(self._stream(key, offset, length, lambda answer: answer.pour(feed))) as counts:
+            async with aclosing(self._stream(key, offset, length, lambda answer: answer.pour(guarded))) as counts:
                 async for count in counts:
                     yield count
         except StoreError:
-            if failure is not None:
-                raise failure from None
+            if guarded.failure is not None:
+                raise guarded.failure from None
             raise
 
     async def _stream(

@@ -21,6 +21,7 @@ from aiohttp.http_exceptions import BadStatusLine
 from botocore import exceptions as sdk
 
 from backends.s3_tls import Secured
+from backends.streams import Roomy
 
 if TYPE_CHECKING:
     import ssl
@@ -161,10 +162,10 @@ class Connection:
 
     def pour(self, sink: Sink) -> int:
         """As ``read``, into a sink: what has arrived, up to ``POUR``. How much that was."""
-        count = 0
+        count, roomy = 0, sink if isinstance(sink, Roomy) else None
         while not self.ended and count < POUR and not (count and self.waits):
             try:
-                data = self._take(CHUNK)
+                data = self._take(CHUNK, roomy.room() if roomy else None)
             except (sdk.BotoCoreError, BadStatusLine):
                 if not count:
                     raise
@@ -239,14 +240,30 @@ class Connection:
         self._keep = ends and version == "HTTP/1.1" and "close" not in headers.get("connection", "").lower()
         return Head(status, headers)
 
-    def _take(self, most: int) -> memoryview:
-        """For ``read``: a view that is good until the next call; released before it."""
+    def _take(self, most: int, room: memoryview | None = None) -> memoryview:
+        """For ``read``: a view that is good until the next call; released before it. Of ``room``, where there is one,
+        unless something was received before.
+        """
         try:
             if self._chunked and not self._left:
                 self._next_chunk()
-            return self._body(most) if self._left else memoryview(b"")
+            if not self._left:
+                return memoryview(b"")
+            if room is None:
+                return self._body(most)
+            return self._body(held) if (held := self._end - self._start) else self._fill(room)
         except OSError as error:
             raise self._failure(error) from error
+
+    def _fill(self, room: memoryview) -> memoryview:
+        """What of the body arrives first, and what has come by then."""
+        with room[: self._left] as view:
+            count = self._some(view, self._server.stall)
+            with contextlib.suppress(OSError):  # told by the next read, after what came
+                while count < len(view):
+                    count += self._some(view[count:], 0)
+        self._left -= count
+        return room[:count]
 
     def _body(self, most: int) -> memoryview:
         want = min(most, self._left)
@@ -307,18 +324,21 @@ class Connection:
         """More bytes into the buffer, whose first ``upto`` bytes may be used. TimeoutError when there are none."""
         if self._start:
             self._compact()
+        self._end += self._some(memoryview(self._buffer)[self._end : upto], seconds)
+
+    def _some(self, view: memoryview, seconds: float) -> int:
+        """At least a byte into ``view``."""
         connection = self._connect()
         while True:
             try:
-                count = connection.recv_into(memoryview(self._buffer)[self._end : upto])
+                count = connection.recv_into(view)
             except BlockingIOError:
                 if not self._poll(_READ, seconds):
                     raise TimeoutError from None
                 continue
             if not count:
                 raise ConnectionResetError
-            self._end += count
-            return
+            return count
 
     def _poll(self, events: int, seconds: float) -> int:
         """The events that came; an error or the other end's close counts as readable."""

@@ -6,7 +6,7 @@ A generator that is dropped half read keeps its connection until it is collected
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from backends.threads import run
 
@@ -22,6 +22,33 @@ class Sink(Protocol):
     """Takes bytes in order, in a thread, one call at a time. They are its own until it returns."""
 
     def __call__(self, data: bytes | memoryview, /) -> None: ...
+
+
+@runtime_checkable
+class Roomy(Sink, Protocol):
+    """One with room of its own: bytes that are put at its beginning before they are handed over need not be copied."""
+
+    def room(self) -> memoryview | None:
+        """At least a byte, good until the next call of the sink. None: it takes any bytes as they are."""
+
+
+class Guarded:
+    """A sink whose error is kept as it was raised."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._room = sink.room if isinstance(sink, Roomy) else lambda: None
+        self.failure: Exception | None = None
+
+    def __call__(self, data: bytes | memoryview, /) -> None:
+        try:
+            self._sink(data)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def room(self) -> memoryview | None:
+        return self._room()
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from backends.base import BytesBody, FileBody, Part
 from backends.checksums import crc32c
 from backends.errors import AlreadyExists, Kind, NotFound, SourceChanged, StoreError
 from backends.helpers import read_all, upload
+from tests.fakes.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,6 +86,10 @@ async def test_pouring_gives_a_sink_what_getting_gives(store: ObjectStore) -> No
         assert taken == data[offset:][:length], (offset, length)
         assert sum(counts) == len(taken)
         assert 0 not in counts
+        roomy = Room(70_001)
+        async for _ in store.pour("key", roomy, offset=offset, length=length):
+            pass
+        assert roomy.taken == taken
     with pytest.raises(NotFound):
         await anext(aiter(store.pour("no/such", bytearray().extend)))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zstandard
 
-from agent import catalog, download, restore, staged
+from agent import catalog, download, ranges, restore, staged
 from agent.catalog import NodePath
 from agent.collector import CollectHandler
 from agent.job import Job
@@ -141,18 +141,18 @@ def collect(root: Path) -> dict[str, Any]:
 
 
 class _Swallowed(staged.Staged):
-    def __init__(self, path: Path, size: int, *, reserve: bool) -> None:
+    def __init__(self, path: Path, size: int, *, large: bool) -> None:
         self.path = path
-        self.descriptor = -1
+        self.direct = False
 
     def flush(self) -> None: ...
     def publish(self) -> None: ...
 
 
-class _Writer(staged.RangeWriter):
+class _Writer(ranges.RangeWriter):
     """The checksum is what is expected, the bytes go nowhere."""
 
-    def write(self, data: bytes | memoryview) -> None:
+    def __call__(self, data: bytes | memoryview, /) -> None:
         self._position += len(data)
 
 
@@ -176,7 +176,7 @@ def restoring(root: Path) -> dict[str, Any]:
     download.Staged = _Swallowed  # type: ignore[misc]
     download._Large.release = release  # type: ignore[method-assign]
     download._wrong = lambda *_: []
-    download.write_members = lambda _data, members: [_Swallowed(path, 0, reserve=False) for _, path, _ in members]
+    download.write_members = lambda _data, members: [_Swallowed(path, 0, large=False) for _, path, _ in members]
     bucket = Bucket(root / "manifest")
     plan = RestorePlan(
         restore_id="r", location=WHERE, cluster="c", datacenter="d", node="n", tag="t-e1", digest=bucket.digest

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent import staged
+from agent import ranges, staged
 from agent.bandwidth import Direction
 from agent.catalog import Component
 from agent.download import TOGETHER, Downloader, Wanted, divide
@@ -222,6 +222,42 @@ async def test_a_disk_that_fills_up(backup: Backup, tiny_disk: Path, members: tu
     assert whole == {path: backup.content[path] for path in whole}
 
 
+async def test_a_disk_that_fills_up_under_what_was_reserved(
+    backup: Backup, tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one may that cannot reserve."""
+    monkeypatch.setattr("os.posix_fallocate", lambda *_: None)
+    backup.directory = tiny_disk
+    before = descriptors()
+    await backup.put("b", ("Data.db", 3_000_000))
+    with pytest.raises(OSError, match="No space left") as caught:
+        await backup.fetch(slots=2)
+    assert failure(caught.value).reason == Reason.DISK_FULL
+    assert descriptors() == before
+    assert {path.suffix for path in backup.there()} == {".part"}
+    assert backup.counted == 0
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+async def test_memory_for_writing_is_that_of_the_slots(
+    backup: Backup, monkeypatch: pytest.MonkeyPatch, slots: int
+) -> None:
+    made: list[ranges.Buffers] = []
+
+    class Kept(ranges.Buffers):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr("agent.download.Buffers", Kept)
+    for number in range(3):
+        await backup.put(f"b{number}", ("Data.db", 4_000_000))
+    await backup.fetch(slots=slots)
+    (buffers,) = made
+    assert backup.there() == backup.content
+    assert len(buffers._free) <= slots
+
+
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -316,7 +352,7 @@ KILLED = """
 import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from agent import staged
+from agent import ranges, staged
 from tests.unit.agent.test_download import Backup, resumed
 left = {left}
 real = staged.Staged.publish

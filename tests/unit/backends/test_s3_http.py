@@ -15,7 +15,9 @@ from botocore import exceptions as sdk
 from backends import s3_direct
 from backends.s3_direct import Direct
 from backends.s3_http import CHUNK, Connection, Server
+from backends.streams import Guarded
 from tests.contract import certificates
+from tests.fakes.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -110,17 +112,18 @@ async def got(direct: Direct, method: str = "GET", body: bytes = b"") -> tuple[i
         return answer.status, b"".join([piece async for piece in answer.chunks()])
 
 
-async def poured(direct: Direct, taken: bytearray) -> None:
+async def poured(direct: Direct, taken: bytearray | Room) -> None:
     """Into ``taken``, which after each step and an error is what the sink is said to have got."""
     told = 0
+    sink, found = (taken, taken.taken) if isinstance(taken, Room) else (taken.extend, taken)
     async with (
         direct.request("GET", "/key?x=1", {"host": "h"}) as answer,
-        aclosing(answer.pour(taken.extend)) as counts,
+        aclosing(answer.pour(sink)) as counts,
     ):
         async for count in counts:
             assert count
             told += count
-            assert told == len(taken)
+            assert told == len(found)
 
 
 def always(*answers: bytes) -> Handler:
@@ -215,6 +218,51 @@ async def test_a_pour_that_breaks_off_has_told_of_all_that_came(
         with pytest.raises(sdk.ConnectionClosedError):
             await poured(direct, taken)
     assert taken == came
+
+
+@pytest.mark.parametrize("size", [1000, 200_000, 8 << 20])
+@pytest.mark.parametrize("chunk", [0, 7000, 300_000])
+async def test_a_body_goes_into_the_room_of_a_sink(serving: Serving, size: int, chunk: int) -> None:
+    """All but what came together with the headers, or with the frame of a chunk."""
+    data = random.Random(size).randbytes((1 << 20) + 17)
+    answer = b"Content-Length: %d\r\n\r\n%b" % (len(data), data)
+    if chunk:
+        pieces = [data[at : at + chunk] for at in range(0, len(data), chunk)]
+        framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        answer = b"Transfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n" % framed
+    async with serving(always(b"HTTP/1.1 200 OK\r\n" + answer)) as (direct, connections):
+        for _ in range(2):
+            sink = Room(size)
+            await poured(direct, sink)
+            assert sink.taken == data
+            if not chunk:
+                assert sink.copied <= 64 << 10
+    assert len(connections) == 1, "the body was taken to its end"
+
+
+def test_a_guarded_sink_has_the_room_of_its_own() -> None:
+    sink = Room(10)
+    room = Guarded(sink).room()
+    assert room is not None
+    room[:3] = b"abc"
+    Guarded(sink)(room[:3])
+    assert (sink.taken, sink.copied) == (b"abc", 0)
+    assert Guarded(bytearray().extend).room() is None
+
+
+async def test_what_came_before_a_break_is_in_the_room(serving: Serving) -> None:
+    data = random.Random(1).randbytes(200_000)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n" + data)
+        await writer.drain()
+
+    async with serving(handler) as (direct, _):
+        sink = Room(150_000)
+        with pytest.raises(sdk.ConnectionClosedError):
+            await poured(direct, sink)
+    assert sink.taken == data
 
 
 async def test_what_answers_a_head_has_no_body(serving: Serving) -> None:
