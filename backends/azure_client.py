@@ -20,6 +20,7 @@ import aiohttp
 import yarl
 
 from backends import authorities, azure_mounted, mounted
+from backends.azure_answer import Answer
 from backends.azure_credentials import NO_CREDENTIALS, Credential, SharedSignature, from_env, shared_key
 from backends.azure_errors import is_azure, refused, translate
 from backends.errors import Kind, StoreError
@@ -27,8 +28,6 @@ from backends.threads import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-
-    from aiohttp.connector import Connection
 
     from backends.base import Endpoint
 
@@ -142,7 +141,7 @@ class Wire:
             context = await run(ssl.create_default_context)  # reads the authorities; SSL_CERT_FILE counts
         connector = aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=KEEP_ALIVE)
         self._session = aiohttp.ClientSession(
-            connector=connector, response_class=_Answer, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
+            connector=connector, response_class=Answer, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER, skip_auto_headers=("Accept-Encoding", "Content-Type"),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
         )  # fmt: skip
@@ -258,22 +257,6 @@ class Wire:
 def _meant(headers: Mapping[str, str]) -> dict[str, Kind]:
     """A failed condition says that the blob is there, where that was the condition."""
     return {"ConditionNotMet": Kind.ALREADY_EXISTS} if "If-None-Match" in headers else {}
-
-
-class _Answer(aiohttp.ClientResponse):
-    """Of a failure that is not Azure's own the connection is not used again: the request may stand there, unread.
-
-    Azurite whose disk is full lets the next request on it wait, and hangs up on that one.
-    """
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        protocol = connection.protocol
-        answer = await super().start(connection)
-        if protocol is not None and self.status >= 500 and "x-ms-error-code" not in self.headers:
-            protocol.force_close()
-            if self.connection is None:  # nothing follows the headers, so it has gone back already
-                protocol.close()
-        return answer
 
 
 class Outgoing:
