@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from backends.base import Options
 
+_MEMORY = "9GiB"  # it holds what it composes several times; without a limit 5 GiB took 17 GiB of this machine's memory
 _buckets = itertools.count(1)
 
 
@@ -37,7 +38,7 @@ def running(directory: Path) -> Iterator[FakeGcs]:
     command += ["-backend", "filesystem", "-filesystem-root", str(directory / "data"), "-log-level", "warn"]
     server = FakeGcs(f"http://127.0.0.1:{port}", port)
     ask = answers(f"{server.url}/_internal/healthcheck")
-    with started(command, {"PATH": os.environ["PATH"]}, directory, ask, patience=30):
+    with started(command, {"PATH": os.environ["PATH"], "GOMEMLIMIT": _MEMORY}, directory, ask, patience=30):
         yield server
 
 

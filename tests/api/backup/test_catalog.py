@@ -134,10 +134,10 @@ async def test_a_restart_doubles_nothing(world: World) -> None:
         await world.rest(30)
     await rested(world)
     assert len(world.stores[BACKUPS].all()) == 3
-    writes = world.writes()
+    writes = await world.writes()
     await world.restart()
     await world.rest(2000)
-    assert world.writes() == writes
+    assert await world.writes() == writes
     assert said(world)[0] == "True"
 
 

@@ -220,14 +220,14 @@ async def test_an_ended_backup_is_never_touched_again(world: World) -> None:
     await world.backup()
     await world.run(lambda: world.phase() == "Completed")
     await world.rest(2)
-    before, writes, version = world.get().status, world.writes(), world.get().metadata.resource_version
+    before, writes, version = world.get().status, await world.writes(), world.get().metadata.resource_version
     await world.replace_pod(datacenter, "cassandra-foo-cassandra-0")
-    touched = world.writes() - writes
+    touched = await world.writes() - writes
     await world.restart()
     await world.rest(3600)
     assert world.get().status == before
     assert world.get().metadata.resource_version == version
-    assert world.writes() - writes == touched
+    assert await world.writes() - writes == touched
 
 
 async def test_nothing_is_written_while_nothing_changes(world: World) -> None:
@@ -236,8 +236,8 @@ async def test_nothing_is_written_while_nothing_changes(world: World) -> None:
     await world.backup(nodeProgressDeadlineSeconds=100_000)
     await world.run(lambda: world.phase() == "Uploading")
     await world.rest(20)
-    writes = world.writes()
+    writes = await world.writes()
     await world.rest(600)
     await world.restart()
     await world.rest(600)
-    assert world.writes() == writes
+    assert await world.writes() == writes

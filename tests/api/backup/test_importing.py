@@ -102,10 +102,10 @@ async def test_nothing_runs_for_it(world: World) -> None:
     assert await world.leases() == {}
     assert steps.pod(world, INSPECTOR) is None
     assert world.agents.order == []
-    writes = world.writes()
+    writes = await world.writes()
     await world.restart()
     await world.rest(3600)
-    assert world.writes() == writes
+    assert await world.writes() == writes
 
 
 async def test_where_no_agent_is_ready_an_inspector_is_asked_and_goes(world: World) -> None:

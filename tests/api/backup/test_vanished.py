@@ -73,12 +73,12 @@ async def test_it_says_so_and_takes_it_back(world: World, origin: str) -> None:
     assert message == f"s3://bucket does not hold backup backup of {of} any more: {ADVICE}"
     assert (await world.columns(BACKUPS, name))["Restorable"] == "False"
     assert world.condition("Complete", name)[0] == "True"
-    asked, writes = len(world.agents.inspected), world.writes()
+    asked, writes = len(world.agents.inspected), await world.writes()
     await world.rest(LOOK)
     assert len(world.agents.inspected) == asked + 1, "what is known to be gone is not read at every look"
     await world.restart()
     await world.rest(LOOK)
-    assert world.writes() == writes
+    assert await world.writes() == writes
     assert await told(world, name) == [("Warning", 1)]
     world.agents.bucket.records.update(was)
     await world.rest(LOOK)

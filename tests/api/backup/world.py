@@ -462,7 +462,9 @@ class World:
         found = await self.client.list(builtin.LEASES, self.namespace)
         return {lease["metadata"]["name"]: lease["spec"]["holderIdentity"] for lease in found}
 
-    def writes(self) -> int:
+    async def writes(self) -> int:
+        """How many there were, events among them."""
+        await self.written()
         return len(self._apiserver.writes(self.namespace))
 
     async def columns(self, resource: Resource, name: str) -> dict[str, Any]:

@@ -129,6 +129,9 @@ async def test_finalizers(client: Client, namespace: str) -> None:
     obj = raw_object(await client.get(MAPS, key))
     assert obj.metadata.finalizers == ["example.com/theirs", ours]
     await client.delete(MAPS, key)
+    with pytest.raises(Conflict):  # it was not being deleted yet
+        await finalizer.remove(client, MAPS, obj, ours)
+    obj = raw_object(await client.get(MAPS, key))
     assert await finalizer.remove(client, MAPS, obj, ours)
     obj = raw_object(await client.get(MAPS, key))
     assert await finalizer.remove(client, MAPS, obj, "example.com/theirs")

@@ -286,11 +286,11 @@ async def test_nothing_is_written_while_nothing_changes(world: World) -> None:
         world.agents.add(pod, "10.9.9.9").script(Kind.RESTORE, stuck=True)
     await steps.pods_come(world, datacenter)
     await world.rest(20)
-    writes = world.writes()
+    writes = await world.writes()
     await world.rest(300)
     await world.restart()
     await world.rest(300)
-    assert world.writes() == writes
+    assert await world.writes() == writes
 
 
 async def whole_restore(world: World) -> None:
