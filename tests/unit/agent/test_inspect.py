@@ -116,7 +116,8 @@ async def test_it_forgets_in_a_directory(world: World, tmp_path: Path) -> None:
 async def test_a_grace_that_is_too_short_is_refused_unless_the_pod_allows_it(world: World) -> None:
     cluster = await Cluster().filled()
     async with serving_in(world, cluster.open_store) as api:
-        body = {"kind": "collect", "spec": {**_forget("t1"), "node": "n", "grace": 60}}
+        where = {name: _forget("t1")[name] for name in ("location", "cluster", "datacenter")}
+        body = {"kind": "collect", "spec": {**where, "node": "n", "grace": 60}}
         status, refusal = await api("PUT", "/v1/operations/c", json=body)
         assert (status, refusal["reason"]) == (400, "InvalidSpec")
     shutil.rmtree(world.settings.credentials_dir)
