@@ -1,7 +1,7 @@
 """The API server as this operator uses it: JSON in, JSON out, a timeout on every call, one error tree.
 
 The only import of kubernetes_asyncio. Of it are used the configuration (kubeconfig, service account, exec plugins) and
-the aiohttp session that it makes from that; not its calls, since in 36.1 ``_preload_content=False`` passes HTTP errors
+the connections that it makes from that; not its calls, since in 36.1 ``_preload_content=False`` passes HTTP errors
 as answers, there is no default timeout, and bodies are encoded twice.
 """
 # ruff: noqa: ASYNC109  a timeout is part of every request and reaches aiohttp as such
@@ -22,7 +22,7 @@ from controller import builtin
 from controller.config import ConfigError
 from controller.errors import ApiError, Conflict, Invalid, NotFound, ServerError
 from controller.resource import Key, Resource
-from controller.transport import JSON, Transport, read, translated
+from controller.transport import JSON, Answer, Transport, read, translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -39,6 +39,7 @@ FIELD_MANAGER = "cassandra-operator"
 PAGE_SIZE = 500
 DEFAULT_TIMEOUT = 30.0
 MAX_RAW_BODY = 8 << 20
+_READ_BUFFER = 2 << 20  # bytes; an object has up to 1.5 MiB
 
 _APPLY = "application/apply-patch+yaml"
 _JSON_PATCH = "application/json-patch+json"
@@ -106,7 +107,11 @@ class Client:
             options |= {"proxy": configuration.proxy, "proxy_headers": configuration.proxy_headers}
         if configuration.tls_server_name:
             options["server_hostname"] = configuration.tls_server_name
-        session = ApiClient(configuration).rest_client.pool_manager
+        theirs = ApiClient(configuration).rest_client.pool_manager
+        session = aiohttp.ClientSession(
+            connector=theirs.connector, trust_env=True, read_bufsize=_READ_BUFFER, response_class=Answer
+        )
+        theirs.detach()
         return cls(Transport(session, configuration.host or "", authorization, options))
 
     async def close(self) -> None:

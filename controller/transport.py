@@ -114,11 +114,24 @@ class Transport:
                 try:
                     yield response
                 finally:
-                    _hang_up(response)
+                    if not response.content.at_eof():
+                        response.close()
         finally:
             metrics.API_REQUESTS.labels(verb, code).inc()
             if verb != "watch":
                 metrics.API_SECONDS.labels(verb).observe(time.perf_counter() - started)
+
+
+class Answer(aiohttp.ClientResponse):
+    """What is given up, before it comes or in the middle of it (a watch, mostly), takes its connection along at once: a
+    TLS goodbye would outlive the event loop of a process that is ending.
+    """
+
+    def close(self) -> None:
+        connection = self.connection
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()
+        super().close()
 
 
 class translated:  # noqa: N801  reads as the statement it is
@@ -153,15 +166,6 @@ def error(response: aiohttp.ClientResponse, body: bytes, operation: str) -> ApiE
     with suppress(KeyError, ValueError):  # a date is not what the API server sends
         retry_after = max(0.0, float(response.headers["Retry-After"]))
     return from_status(parse_status(body), http_status=response.status, operation=operation, retry_after=retry_after)
-
-
-def _hang_up(response: aiohttp.ClientResponse) -> None:
-    """A connection that is left in the middle of an answer (a watch, mostly) is of no more use: end it at once, since
-    a TLS goodbye would outlive the event loop of a process that is ending.
-    """
-    connection = response.connection
-    if connection is not None and connection.transport is not None and not response.content.at_eof():
-        connection.transport.abort()
 
 
 def _keep_alive(response: aiohttp.ClientResponse) -> None:

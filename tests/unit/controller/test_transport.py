@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from contextlib import asynccontextmanager
+import ssl
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -16,10 +18,12 @@ from controller.builtin import CONFIGMAPS
 from controller.client import Client
 from controller.errors import ApiError, ConnectionFailed, Gone, ServerError, Timeout, TooManyRequests
 from controller.resource import Key
-from controller.transport import Transport
+from controller.transport import Answer, Transport
+from reconcilers.identity import MasterKey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
 KEY = Key("ns", "a")
 
@@ -197,3 +201,58 @@ async def test_no_answer_is_counted_and_has_a_timeout() -> None:
         with pytest.raises(ConnectionFailed):
             await Client(Transport(session, host, nobody)).get(CONFIGMAPS, KEY)
     assert series.get() == before + 2
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before the answer", "in its body"])
+async def test_a_request_that_is_given_up_waits_for_no_goodbye(tmp_path: Path, *, answered: bool) -> None:
+    """The other side has stopped to read, so it answers no TLS goodbye."""
+    identity = MasterKey(b"m" * 32).identity("uid")
+    (tmp_path / "crt").write_text(identity.certificate)
+    (tmp_path / "key").write_text(identity.private_key)
+    trust = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trust.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    asked = asyncio.Event()
+    links: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        links.append(writer)
+        if answered:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}\n")
+        writer.transport.pause_reading()
+        asked.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=trust)
+    port = server.sockets[0].getsockname()[1]
+
+    async def nobody() -> str:
+        return ""
+
+    connector = aiohttp.TCPConnector(ssl=False)
+    async with aiohttp.ClientSession(connector=connector, response_class=Answer) as session:
+        client = Client(Transport(session, f"https://127.0.0.1:{port}", nobody))
+        lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def watch() -> None:
+            async with aclosing(client.watch_lines(CONFIGMAPS, resource_version="1", timeout=60)) as found:
+                async for line in found:
+                    lines.put_nowait(line)
+
+        watching = asyncio.create_task(watch())
+        await asyncio.wait_for(lines.get() if answered else asked.wait(), 10)
+        before = sockets()
+        watching.cancel()
+        await asyncio.wait([watching])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert sockets() == before - 1
+    for link in links:
+        link.transport.abort()
+    server.close()
+
+
+def sockets() -> int:
+    """Open ones of this process."""
+    return sum(
+        os.path.realpath(each.path).rpartition("/")[2].startswith("socket:") for each in os.scandir("/proc/self/fd")
+    )
