@@ -144,6 +144,7 @@ class _Swallowed(staged.Staged):
     def __init__(self, path: Path, size: int, *, large: bool) -> None:
         self.path = path
         self.direct = False
+        self.descriptor = self._direct = -1  # none is open
 
     def flush(self) -> None: ...
     def publish(self) -> None: ...
