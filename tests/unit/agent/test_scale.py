@@ -72,7 +72,7 @@ async def test_nothing_new_is_nearly_free(tmp_path: Path, monkeypatch: pytest.Mo
     assert node.store.requests < 150
 
 
-LIMITS = {"tebibyte": 256, "million": 240, "verify": 224, "restore": 160, "collect": 160}  # MiB; 256 with a real client
+LIMITS = {"tebibyte": 256, "million": 240, "verify": 240, "restore": 160, "collect": 160}  # MiB; 256 with a real client
 
 
 @pytest.mark.slow
