@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from agent.protocol import Endpoint, Location, StoreOptions
+from reconcilers import mounts
 from reconcilers.api.backup import ServerSideEncryption
-from reconcilers.mounts import NOWHERE
+from reconcilers.mounts import NOWHERE, Secrets
 
 if TYPE_CHECKING:
     from reconcilers.api import common
     from reconcilers.api.backup import BackupSpec
-    from reconcilers.mounts import Paths
+    from reconcilers.api.datacenter import CassandraDataCenter
+    from reconcilers.mounts import Given, Paths
 
 _SCHEMES = {"AWS_S3": "s3", "GCP_BLOB": "gs", "AZURE_BLOB": "azure", "FILE": "file"}
 
@@ -44,6 +46,12 @@ def to_agent(
         options=_options(endpoint, writing),
         credentials=paths.credentials,
     )
+
+
+def to_agents_of(datacenter: CassandraDataCenter, given: Given) -> Location:
+    """For reading, with the Secrets as they have them."""
+    paths = mounts.paths(datacenter, Secrets.of(given))
+    return to_agent(given.backup_type, given.target, given.endpoint, paths=paths)
 
 
 def moved(location: Location, paths: Paths) -> Location:

@@ -18,7 +18,6 @@ from reconcilers.api.backup_status import BackupPhase
 from reconcilers.api.unsupported import unsupported
 from reconcilers.backup import imported, matching, selection
 from reconcilers.backup.policy import overdue
-from reconcilers.mounts import Secrets
 from reconcilers.readers import NotYet
 
 if TYPE_CHECKING:
@@ -105,8 +104,7 @@ class Importer:
     async def _ask(self, run: Run, datacenter: CassandraDataCenter) -> None:
         run.say("Running", "True", "Importing", "the store is asked for the backup's record")
         spec = run.spec
-        paths = mounts.paths(datacenter, Secrets.of(spec))
-        where = locations.to_agent(spec.backup_type, spec.target, spec.endpoint, paths=paths)
+        where = locations.to_agents_of(datacenter, spec)
 
         async def question(address: Address) -> ClusterRecord:
             return await self._agents.cluster_record(

@@ -22,6 +22,8 @@ from reconcilers.backup.delete import left_something
 from reconcilers.backup.policy import overdue
 from reconcilers.backup.run import Run
 from reconcilers.backup.turns import Turns
+from reconcilers.status_writer import SLOT, StatusWriter
+from reconcilers.words import some
 
 if TYPE_CHECKING:
     from controller.client import Client
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from reconcilers.backup.nodes import Nodes
     from reconcilers.backup.select import Selector
     from reconcilers.backup.sightings import Sightings
-from reconcilers.status_writer import SLOT, StatusWriter
-from reconcilers.words import some
 
 # Nothing of a phase begins before the phase is in the status: what is to be undone is found by it.
 _WRITE_FIRST = RequeueAfter(0, "the phase is written first")

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from controller.objects import key_of
-from reconcilers import locations, mounts
+from reconcilers import locations
 from reconcilers.agents import AgentRefused
 from reconcilers.catalog import places
-from reconcilers.mounts import Secrets
 
 if TYPE_CHECKING:
     from agent.protocol import ClusterRecord
@@ -65,9 +64,7 @@ class Checker:
         return ""
 
     async def _read(self, datacenter: CassandraDataCenter, backup: CassandraBackup, record: Record) -> ClusterRecord:
-        spec = backup.spec
-        paths = mounts.paths(datacenter, Secrets.of(spec))
-        where = locations.to_agent(spec.backup_type, spec.target, spec.endpoint, paths=paths)
+        where = locations.to_agents_of(datacenter, backup.spec)
 
         async def question(address: Address) -> ClusterRecord:
             return await self._agents.cluster_record(address, where, **record._asdict())

@@ -25,7 +25,6 @@ from reconcilers.catalog.prune import Pruner
 from reconcilers.catalog.round import Round
 from reconcilers.catalog.said import CONDITION
 from reconcilers.datacenter.verdict import Verdict
-from reconcilers.mounts import Secrets
 from reconcilers.readers import NotYet
 from reconcilers.words import some
 
@@ -128,8 +127,7 @@ class CatalogReconciler:
         return await self._ended(key, datacenter, current)
 
     async def _ask(self, datacenter: CassandraDataCenter, catalog: BackupCatalog) -> BackupNames:
-        paths = mounts.paths(datacenter, Secrets.of(catalog))
-        where = locations.to_agent(catalog.backup_type, catalog.target, catalog.endpoint, paths=paths)
+        where = locations.to_agents_of(datacenter, catalog)
 
         async def question(address: Address) -> BackupNames:
             return await self._agents.backup_names(address, where, limit=MOST)
